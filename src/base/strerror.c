@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/strerror.h"
+
+#include <gev/base.h>
+
+#include <netdb.h>
+#include <string.h>
+
+/* EAI codes of glibc reach from 1 to 105. */
+#define EAI_END 200
+
+static const char unknown[] = "Unknown error";
+
+static const char *own_text(int error)
+{
+    switch (error) {
+    case GEV_ELINKDONE:
+        return "A linked greenlet returned";
+    case GEV_ELINKFAILED:
+        return "A linked greenlet failed";
+    case GEV_ELINKKILLED:
+        return "A linked greenlet was killed";
+    default:
+        return NULL;
+    }
+}
+
+const char *gev__strerror(int error)
+{
+    const char *text = own_text(error);
+    if (text != NULL) {
+        return text;
+    }
+    int eai = error - (int)GEV_EAI_BASE;
+    if (eai > 0 && eai < EAI_END) {
+        /* GEV_EAI() took the sign away, which differs between systems. */
+        text = gai_strerror(EAI_NONAME < 0 ? -eai : eai);
+    } else {
+        /* strerror() is not thread-safe, and strerror_r() wants a buffer. */
+        text = strerrordesc_np(error);
+    }
+    return text != NULL ? text : unknown;
+}
+
+const char *gev_strerror(int error)
+{
+    return gev__strerror(error);
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+
+/* gev_dump and gev_stack_used: reads every layer, changes none. */
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/strerror.h"
+#include "hub/sched.h"
+
+#include <gev/debug.h>
+
+#include <stdlib.h>
+
+/* The greenlets of a hub, by id, and again by spawner and id: the children of
+ * one stand together. */
+struct census {
+    const struct gev_greenlet **by_id;
+    const struct gev_greenlet **by_spawner;
+    size_t n;
+    size_t capacity;
+};
+
+static void count_one(struct gev_greenlet *g, void *arg)
+{
+    size_t *n = arg;
+
+    (void)g;
+    (*n)++;
+}
+
+static void list_one(struct gev_greenlet *g, void *arg)
+{
+    struct census *c = arg;
+
+    if (c->n < c->capacity) {
+        c->by_id[c->n] = g;
+        c->by_spawner[c->n] = g;
+        c->n++;
+    }
+}
+
+static int compare_numbers(uint64_t x, uint64_t y)
+{
+    return (x > y) - (x < y);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    return compare_numbers((*(const struct gev_greenlet *const *)a)->id,
+                           (*(const struct gev_greenlet *const *)b)->id);
+}
+
+static int compare_spawners(const void *a, const void *b)
+{
+    int order =
+        compare_numbers((*(const struct gev_greenlet *const *)a)->spawner,
+                        (*(const struct gev_greenlet *const *)b)->spawner);
+
+    return order != 0 ? order : compare_ids(a, b);
+}
+
+static int take_census(struct gev_hub *hub, struct census *c)
+{
+    size_t n = 1; /* main is on no slot */
+
+    gev__stack_foreach(&hub->stacks, count_one, &n);
+    c->by_id = gev__reallocarray(NULL, n, 2 * sizeof(*c->by_id));
+    if (c->by_id == NULL) {
+        return -ENOMEM;
+    }
+    c->by_spawner = c->by_id + n;
+    c->capacity = n;
+    c->n = 0;
+    gev__stack_foreach(&hub->stacks, list_one, c);
+    list_one(&hub->main_storage, c);
+    qsort(c->by_id, c->n, sizeof(*c->by_id), compare_ids);
+    qsort(c->by_spawner, c->n, sizeof(*c->by_spawner), compare_spawners);
+    return 0;
+}
+
+static bool is_listed(const struct census *c, uint64_t id)
+{
+    size_t low = 0;
+    size_t high = c->n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (c->by_id[mid]->id == id) {
+            return true;
+        }
+        if (c->by_id[mid]->id < id) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return false;
+}
+
+/* Where the children of a spawner begin in by_spawner. */
+static size_t first_child(const struct census *c, uint64_t spawner)
+{
+    size_t low = 0;
+    size_t high = c->n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (c->by_spawner[mid]->spawner < spawner) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    return low;
+}
+
+static const char *state_word(const struct gev_greenlet *g)
+{
+    static const char *const words[] = {"free",   "new",       "ready", "running",
+                                        "parked", "suspended", "dead"};
+
+    if (g == g->hub->hub_greenlet && g->state == GEV__READY) {
+        return "waiting";
+    }
+    return words[g->state];
+}
+
+static void print_wait(FILE *out, const struct gev_greenlet *g)
+{
+    long number = (long)(intptr_t)g->wait_object;
+    const struct gev_greenlet *other = g->wait_object;
+
+    switch ((enum gev__wait_kind)g->wait_kind) {
+    case GEV__WAIT_NONE:
+        break;
+    case GEV__WAIT_SLEEP:
+        fprintf(out, " sleeping");
+        break;
+    case GEV__WAIT_JOIN:
+        if (other == NULL) {
+            fprintf(out, " joining");
+            break;
+        }
+        fprintf(out, " joining %llu \"%s\"", (unsigned long long)other->id,
+                other->name);
+        break;
+    case GEV__WAIT_FD:
+        fprintf(out, " on fd %ld to %s", number,
+                g->wait_events == GEV_READ    ? "read"
+                : g->wait_events == GEV_WRITE ? "write"
+                                              : "read or write");
+        break;
+    case GEV__WAIT_POLL:
+        fprintf(out, " polling %ld descriptors", number);
+        break;
+    case GEV__WAIT_WAITER:
+        fprintf(out, " on waiter %p", g->wait_object);
+        break;
+    case GEV__WAIT_DNS:
+        fprintf(out, " resolving \"%s\"", (const char *)g->wait_object);
+        break;
+    case GEV__WAIT_SIGNAL:
+        fprintf(out, " on signal %ld", number);
+        break;
+    case GEV__WAIT_CHILD:
+        fprintf(out, " on child %ld", number);
+        break;
+    case GEV__WAIT_IDLE:
+        fprintf(out, " until the hub is idle");
+        break;
+    case GEV__WAIT_CLOSE:
+        fprintf(out, " until the hub is closed");
+        break;
+    case GEV__WAIT_RUN:
+        fprintf(out, " until nothing is left to run");
+        break;
+    }
+}
+
+static void print_one(FILE *out, const struct gev_greenlet *g, unsigned depth,
+                      int64_t now)
+{
+    for (unsigned i = 0; i < depth; i++) {
+        fputs("  ", out);
+    }
+    fprintf(out, "%llu \"%s\"", (unsigned long long)g->id, g->name);
+    if (g->site[0] != '\0') {
+        fprintf(out, " %s", g->site);
+    }
+    fprintf(out, " %s", state_word(g));
+    if (g->state == GEV__PARKED) {
+        print_wait(out, g);
+        fprintf(out, " for %.3f s", (double)(now - g->parked_at) / 1e9);
+    }
+    if (g->state == GEV__DEAD && g->error != 0) {
+        fprintf(out, " (%s)", gev__strerror(g->error));
+    }
+    if (g->alerts & GEV__ALERT_KILLED) {
+        fputs(" killed", out);
+    }
+    fputc('\n', out);
+}
+
+#define DEPTH_MAX 64u
+
+/* Those spawned by one, each with its own below it. A chain that is longer
+ * than anybody reads is printed flat. */
+static void print_children(FILE *out, const struct census *c, uint64_t spawner,
+                           unsigned depth, int64_t now)
+{
+    for (size_t i = first_child(c, spawner);
+         i < c->n && c->by_spawner[i]->spawner == spawner; i++) {
+        const struct gev_greenlet *g = c->by_spawner[i];
+        if (g->id <= 1) {
+            continue; /* hub and main are roots */
+        }
+        print_one(out, g, depth < DEPTH_MAX ? depth : DEPTH_MAX, now);
+        print_children(out, c, g->id, depth + 1, now);
+    }
+}
+
+static int dump(struct gev_hub *hub, FILE *out)
+{
+    struct census c;
+    int64_t now = gev__clock_now();
+    int rc = take_census(hub, &c);
+
+    if (rc < 0) {
+        return rc;
+    }
+    fprintf(out, "gev: %zu greenlets, %u ready, %llu switches, %llu turns\n",
+            c.n, hub->ready_count, (unsigned long long)hub->switches,
+            (unsigned long long)hub->turns);
+    for (size_t i = 0; i < c.n; i++) {
+        const struct gev_greenlet *g = c.by_id[i];
+        /* Roots: hub, main, and those whose spawner is gone. */
+        if (g->id <= 1 || !is_listed(&c, g->spawner)) {
+            print_one(out, g, 0, now);
+            print_children(out, &c, g->id, 1, now);
+        }
+    }
+    gev__free((void *)(uintptr_t)c.by_id);
+    return ferror(out) ? -EIO : 0;
+}
+
+/* --- public --------------------------------------------------------------- */
+
+int gev_dump(FILE *out)
+{
+    struct gev_hub *hub = gev__hub_get();
+
+    if (hub == NULL) {
+        return -1;
+    }
+    return (int)gev__ret(out == NULL ? -EINVAL : dump(hub, out));
+}
+
+ssize_t gev_stack_used(const gev_greenlet *g)
+{
+    if (g == NULL) {
+        return gev__ret(-EINVAL);
+    }
+    if (!gev__greenlet_is_counted(g) && g != g->hub->hub_greenlet) {
+        return 0;
+    }
+    return gev__ret(gev__stack_touched(g));
+}

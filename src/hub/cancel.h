@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GEV_HUB_CANCEL_H
+#define GEV_HUB_CANCEL_H
+
+/* What makes parks fail: kills (sticky), thrown codes (once each, in order) and
+ * expired scopes (until they end). One byte of alerts a greenlet says whether
+ * there is any; what to do about it is decided here, once.
+ *
+ * Order of precedence: forbidden here, kill, thrown code, the scope with the
+ * earliest deadline. A shield holds back kills, thrown codes and the scopes
+ * begun outside it. */
+
+#include "hub/greenlet.h"
+#include "hub/hub.h"
+
+/* A code to be thrown. Lives on g->throws until it is delivered. */
+struct gev__throw {
+    struct gev__throw *next;
+    struct gev_greenlet *from; /* counted: whose end it is, or NULL */
+    int code;
+};
+
+/* A timeout scope: what is inside a gev_timeout. */
+struct gev__scope {
+    struct gev__timer timer;
+    struct gev__scope *outer; /* next on g->scopes */
+    struct gev_greenlet *greenlet; /* who began it; NULL: not begun */
+    double seconds;
+    int64_t deadline; /* ns, GEV__NEVER */
+    int error;
+    uint16_t shields; /* depth of shields when it began */
+    bool expired;
+};
+static_assert(sizeof(struct gev__scope) <= sizeof(void *) * 12,
+              "grow gev_timeout");
+
+/* Kills: sets the alert, and ends the park it may be in. */
+void gev__kill(struct gev_greenlet *g);
+
+/* Throws a code; takes the node over and frees it when it is delivered. */
+void gev__throw_node(struct gev_greenlet *g, struct gev__throw *t);
+
+/* Throws a code. -ENOMEM. */
+int gev__throw(struct gev_greenlet *g, int code);
+
+/* Marks a scope of g as expired. */
+void gev__scope_expire(struct gev__scope *s);
+
+/* After an alert was set or a shield ended: fails the park g may be in. */
+void gev__alert(struct gev_greenlet *g);
+
+/* At g's end: drops open scopes and undelivered codes. */
+void gev__cancel_fini(struct gev_greenlet *g);
+
+/* Expires scopes of the current greenlet whose deadline a long stretch without
+ * a turn of the loop has passed. Free without scopes. */
+void gev__scopes_check_slow(struct gev_hub *hub);
+GEV__INLINE void gev__scopes_check(struct gev_hub *hub)
+{
+    if (gev__unlikely(hub->current->scopes != NULL)) {
+        gev__scopes_check_slow(hub);
+    }
+}
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GEV_HUB_CONTEXT_X86_64_H
+#define GEV_HUB_CONTEXT_X86_64_H
+
+#include "base/compiler.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GEV__CONTEXT_KIND "x86-64 inline assembly"
+
+struct gev__context {
+    void *pc;
+    void *sp;
+    void *fp;
+};
+
+/* In entry_x86_64.S: calls gev__greenlet_main, with an unwinder's end mark. */
+void gev__entry(void) __attribute__((visibility("hidden")));
+
+static inline void gev__context_make(struct gev__context *c, void *low,
+                                     void *top)
+{
+    (void)low;
+    c->pc = (void *)(uintptr_t)gev__entry;
+    c->sp = (void *)((uintptr_t)top & ~(uintptr_t)15);
+    c->fp = NULL;
+}
+
+#ifdef __AVX512F__
+#define GEV__CLOBBER_AVX512                                                    \
+    , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",  \
+        "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30",         \
+        "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+#else
+#define GEV__CLOBBER_AVX512
+#endif
+
+/* Nothing is pushed: a leaf's red zone stays whole. rbp cannot be named as a
+ * clobber where it is the frame pointer, so it is saved by hand. The landing
+ * pad serves indirect branch tracking. gev__entry finds `to` in rsi. */
+GEV__INLINE void gev__context_switch(struct gev__context *from,
+                                     struct gev__context *to)
+{
+    __asm__ volatile("leaq 1f(%%rip), %%rax\n\t"
+                     "movq %%rax, 0(%%rdi)\n\t"
+                     "movq %%rsp, 8(%%rdi)\n\t"
+                     "movq %%rbp, 16(%%rdi)\n\t"
+                     "movq 16(%%rsi), %%rbp\n\t"
+                     "movq 8(%%rsi), %%rsp\n\t"
+                     "jmp *0(%%rsi)\n\t"
+                     ".p2align 3\n"
+                     "1:\n\t"
+                     "endbr64\n\t"
+                     : "+D"(from), "+S"(to)
+                     :
+                     : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11",
+                       "r12", "r13", "r14", "r15", "cc", "memory", "st",
+                       "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
+                       "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
+                       "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+                       "xmm12", "xmm13", "xmm14",
+                       "xmm15" GEV__CLOBBER_AVX512);
+}
+
+/* The control words of the floating point units are per greenlet: rounding
+ * mode, masks, precision. Loading them costs more than the whole switch, so
+ * that is done only when they differ; the sticky exception flags (the low six
+ * bits of MXCSR) are not control and not compared. */
+struct gev__fp_control {
+    uint32_t mxcsr;
+    uint16_t x87;
+};
+
+GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
+{
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
+                     : "=m"(c->mxcsr), "=m"(c->x87));
+}
+
+GEV__INLINE void gev__fp_switch(const struct gev__fp_control *from,
+                                const struct gev__fp_control *to)
+{
+    if (gev__unlikely(((from->mxcsr ^ to->mxcsr) & ~0x3fu) != 0 ||
+                      from->x87 != to->x87)) {
+        __asm__ volatile("ldmxcsr %0\n\tfldcw %1"
+                         :
+                         : "m"(to->mxcsr), "m"(to->x87));
+    }
+}
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GEV_HUB_DEFER_H
+#define GEV_HUB_DEFER_H
+
+/* Functions that run when a greenlet ends. */
+
+#include "hub/greenlet.h"
+
+struct gev__defer {
+    struct gev__defer *next; /* older */
+    void (*fn)(void *);
+    void *arg;
+};
+
+/* Runs and frees them, youngest first. They must not park; what they add runs
+ * too. */
+void gev__defers_run(struct gev_greenlet *g);
+
+#endif

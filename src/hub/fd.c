@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+#include "hub/fd.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/sys.h"
+#include "hub/loop.h"
+#include "hub/sched.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+static const int direction_event[2] = {EV_READ, EV_WRITE};
+static const int direction_bit[2] = {GEV_READ, GEV_WRITE};
+
+/* --- the table ---------------------------------------------------------------- */
+
+static int grow_table(struct gev_hub *hub, unsigned blocks)
+{
+    struct gev__fd **fds =
+        gev__reallocarray(hub->fds, blocks, sizeof(*hub->fds));
+
+    if (fds == NULL) {
+        return -ENOMEM;
+    }
+    for (unsigned i = hub->n_fd_blocks; i < blocks; i++) {
+        fds[i] = NULL;
+    }
+    hub->fds = fds;
+    hub->n_fd_blocks = blocks;
+    return 0;
+}
+
+struct gev__fd *gev__fd_get(struct gev_hub *hub, int fd)
+{
+    unsigned block = (unsigned)fd / GEV__FD_BLOCK;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    if (block >= hub->n_fd_blocks && grow_table(hub, block + 1) < 0) {
+        return NULL;
+    }
+    if (hub->fds[block] == NULL) {
+        struct gev__fd *entries =
+            gev__calloc(GEV__FD_BLOCK, sizeof(*entries));
+        if (entries == NULL) {
+            return NULL;
+        }
+        for (unsigned i = 0; i < GEV__FD_BLOCK; i++) {
+            struct gev__fd *e = &entries[i];
+            for (int d = 0; d < 2; d++) {
+                gev__list_init(&e->waiters[d]);
+                e->stale[d] = true;
+            }
+            e->timeout = GEV__NEVER;
+        }
+        hub->fds[block] = entries;
+    }
+    return &hub->fds[block][(unsigned)fd % GEV__FD_BLOCK];
+}
+
+void gev__fd_fini(struct gev_hub *hub)
+{
+    for (unsigned i = 0; i < hub->n_fd_blocks; i++) {
+        gev__free(hub->fds[i]);
+    }
+    gev__free(hub->fds);
+    hub->fds = NULL;
+    hub->n_fd_blocks = 0;
+    hub->fd_waiters = 0;
+}
+
+size_t gev__fd_count_waited(const struct gev_hub *hub)
+{
+    size_t n = 0;
+
+    for (unsigned b = 0; b < hub->n_fd_blocks; b++) {
+        for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
+            const struct gev__fd *e = &hub->fds[b][i];
+            n += !gev__list_is_empty(&e->waiters[0]) ||
+                 !gev__list_is_empty(&e->waiters[1]);
+        }
+    }
+    return n;
+}
+
+/* --- watching ------------------------------------------------------------------ */
+
+/* Ends all waits in one direction: ready, or failed with a code. */
+static int wake_waiters(struct gev__fd *e, int d, int ready, int error)
+{
+    int n = 0;
+
+    gev__list_foreach(node, &e->waiters[d]) {
+        struct gev__fd_waiter *w =
+            gev__container_of(node, struct gev__fd_waiter, link);
+        w->ready |= ready;
+        if (error != 0) {
+            w->error = error;
+        }
+        n += gev__wake(w->greenlet, error);
+    }
+    return n;
+}
+
+static void stop_watching(struct gev_hub *hub, struct gev__fd *e, int d)
+{
+    if (ev_is_active(&e->watch[d])) {
+        ev_ref(hub->loop);
+        ev_io_stop(hub->loop, &e->watch[d]);
+    }
+}
+
+static void on_event(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct gev_hub *hub = ev_userdata(loop);
+    struct gev__fd *e = gev__fd_find(hub, w->fd);
+    int d = w == &e->watch[1];
+
+    if (gev__unlikely(events & EV_ERROR)) {
+        /* The kernel refused the descriptor (closed behind our back, or no
+         * memory), and libev has stopped the watcher. */
+        int gone = gev__sys_getfl(w->fd) == -EBADF;
+        ev_ref(loop);
+        e->stale[d] = true;
+        wake_waiters(e, d, 0, gone ? -EBADF : -ENOMEM);
+        return;
+    }
+    if (gev__list_is_empty(&e->waiters[d])) {
+        stop_watching(hub, e, d);
+        return;
+    }
+    e->flags &= ~(unsigned)GEV__FD_DRAINED;
+    wake_waiters(e, d, direction_bit[d], 0);
+}
+
+int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *e, int d,
+                       struct gev__fd_waiter *waiter)
+{
+    if (!ev_is_active(&e->watch[d])) {
+        int rc = gev__loop_reserve(hub, fd);
+        if (rc < 0) {
+            return rc;
+        }
+        if (e->stale[d]) {
+            ev_io_init(&e->watch[d], on_event, fd, direction_event[d]);
+            e->stale[d] = false;
+        }
+        ev_io_start(hub->loop, &e->watch[d]);
+        ev_unref(hub->loop);
+    }
+    waiter->greenlet = hub->current;
+    waiter->ready = 0;
+    waiter->error = 0;
+    gev__list_push_back(&e->waiters[d], &waiter->link);
+    hub->fd_waiters++;
+    return 0;
+}
+
+void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter)
+{
+    if (!gev__list_is_empty(&waiter->link)) {
+        gev__list_remove(&waiter->link);
+        hub->fd_waiters--;
+    }
+}
+
+int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *e, int events,
+                 int64_t deadline)
+{
+    const struct gev__wait_for what = {
+        .kind = GEV__WAIT_FD, .events = events, .number = fd};
+    struct gev__fd_waiter waiters[2];
+    int rc = 0;
+
+    if (e->flags & GEV__FD_FILE) {
+        return events;
+    }
+    for (int d = 0; d < 2; d++) {
+        gev__list_init(&waiters[d].link);
+        waiters[d].ready = 0;
+        waiters[d].error = 0;
+        if (rc == 0 && (events & direction_bit[d])) {
+            rc = gev__fd_add_waiter(hub, fd, e, d, &waiters[d]);
+        }
+    }
+    if (rc == 0) {
+        rc = gev__park_until(hub, what, deadline);
+    }
+    gev__fd_remove_waiter(hub, &waiters[0]);
+    gev__fd_remove_waiter(hub, &waiters[1]);
+    if (rc == 0 &&
+        (waiters[0].error == -EBADF || waiters[1].error == -EBADF)) {
+        /* Closed after it became ready, before this greenlet's turn: the number
+         * may stand for something else by now. */
+        rc = -EBADF;
+    }
+    return rc < 0 ? rc : waiters[0].ready | waiters[1].ready;
+}
+
+/* --- what is known of a descriptor ------------------------------------------- */
+
+static int find_out_flags(int fd, unsigned *ret_flags)
+{
+    struct stat st;
+    unsigned flags = GEV__FD_KNOWN;
+    int rc = gev__sys_fstat(fd, &st);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode)) {
+        flags |= GEV__FD_FILE;
+    } else if (S_ISFIFO(st.st_mode)) {
+        flags |= GEV__FD_STREAM;
+    } else if (S_ISSOCK(st.st_mode)) {
+        int type = 0;
+        int listens = 0;
+        socklen_t len = sizeof(int);
+        rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+        if (rc == 0) {
+            len = sizeof(int);
+            rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
+                                     &len);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+        flags |= GEV__FD_SOCKET;
+        flags |= type == SOCK_STREAM ? GEV__FD_STREAM : 0u;
+        flags |= listens ? GEV__FD_LISTENER : 0u;
+    }
+    *ret_flags = flags;
+    return 0;
+}
+
+int gev__fd_adopt(struct gev_hub *hub, int fd, struct gev__fd **ret_entry)
+{
+    struct gev__fd *e = gev__fd_find(hub, fd);
+    unsigned flags = 0;
+
+    if (e != NULL && (e->flags & GEV__FD_KNOWN)) {
+        *ret_entry = e;
+        return 0;
+    }
+    if (fd < 0) {
+        return -EBADF;
+    }
+    int rc = find_out_flags(fd, &flags);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!(flags & GEV__FD_FILE)) {
+        rc = gev__sys_getfl(fd);
+        if (rc >= 0 && !(rc & O_NONBLOCK)) {
+            rc = gev__sys_setfl(fd, rc | O_NONBLOCK);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    e = gev__fd_get(hub, fd);
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    e->flags = flags;
+    *ret_entry = e;
+    return 0;
+}
+
+int gev__fd_opened(struct gev_hub *hub, int fd, unsigned flags,
+                   struct gev__fd **ret_entry)
+{
+    struct gev__fd *e = gev__fd_get(hub, fd);
+
+    if (e == NULL) {
+        return -ENOMEM;
+    }
+    /* Whatever the table says of that number was closed behind our back. */
+    gev__fd_forget(hub, fd);
+    e->flags = GEV__FD_KNOWN | flags;
+    if (ret_entry != NULL) {
+        *ret_entry = e;
+    }
+    return 0;
+}
+
+int gev__fd_cancel(struct gev_hub *hub, int fd, int error)
+{
+    struct gev__fd *e = gev__fd_find(hub, fd);
+
+    return e == NULL ? 0
+                     : wake_waiters(e, 0, 0, -error) +
+                           wake_waiters(e, 1, 0, -error);
+}
+
+void gev__fd_forget(struct gev_hub *hub, int fd)
+{
+    struct gev__fd *e = gev__fd_find(hub, fd);
+
+    if (e == NULL) {
+        return;
+    }
+    for (int d = 0; d < 2; d++) {
+        struct gev__list *node;
+
+        wake_waiters(e, d, 0, -EBADF);
+        /* Off the list now: the number may have new waiters before these run.
+         */
+        while ((node = gev__list_first(&e->waiters[d])) != NULL) {
+            gev__fd_remove_waiter(
+                hub, gev__container_of(node, struct gev__fd_waiter, link));
+        }
+        stop_watching(hub, e, d);
+        e->stale[d] = true;
+    }
+    e->flags = 0;
+    e->timeout = GEV__NEVER;
+}
+
+void gev__fd_rewatch(struct gev_hub *hub, struct gev__fd *e)
+{
+    for (int d = 0; d < 2; d++) {
+        if (gev__list_is_empty(&e->waiters[d])) {
+            stop_watching(hub, e, d);
+            e->stale[d] = true;
+        }
+    }
+}
+
+void gev__fd_stop_all(struct gev_hub *hub)
+{
+    for (unsigned b = 0; b < hub->n_fd_blocks; b++) {
+        for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
+            for (int d = 0; d < 2; d++) {
+                stop_watching(hub, &hub->fds[b][i], d);
+            }
+        }
+    }
+    gev__fd_forked(hub);
+}
+
+void gev__fd_forked(struct gev_hub *hub)
+{
+    for (unsigned b = 0; b < hub->n_fd_blocks; b++) {
+        for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
+            struct gev__fd *e = &hub->fds[b][i];
+            for (int d = 0; d < 2; d++) {
+                gev__list_init(&e->waiters[d]);
+                memset(&e->watch[d], 0, sizeof(e->watch[d]));
+                e->stale[d] = true;
+            }
+        }
+    }
+    hub->fd_waiters = 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef GEV_HUB_STACK_H
+#define GEV_HUB_STACK_H
+
+/* Stacks. Large private mappings ("chunks") are cut into slots of a power of
+ * two, each a stack with a guard below it:
+ *
+ *   low                                                            high
+ *   | guard 64 KiB | ............ stack grows down <- |greenlet| colour |
+ *   ^ slot                                             ^ control block
+ *
+ * The control block lives in the stack's top lines, so that a switch touches
+ * one place; colour shifts it by (slot mod 16) cache lines, or the hot lines
+ * of all stacks would share a few cache sets.
+ *
+ * Guards are MADV_GUARD_INSTALL markers where the kernel has them (Linux 6.13:
+ * no mappings are used up), else PROT_NONE pages, whose number is limited well
+ * below vm.max_map_count, beyond which unrelated mmaps would fail.
+ *
+ * Free slots are reused last in, first out. Slots that nobody used for a second
+ * give their memory back the next time the hub blocks, and at once above a
+ * watermark; steady work maps and advises nothing. */
+
+#include "base/compiler.h"
+#include "hub/sanitize.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gev_greenlet;
+
+#define GEV__STACK_MIN ((size_t)16 * 1024)
+#ifdef GEV__ASAN
+#define GEV__STACK_FACTOR ((size_t)2) /* its frames are larger */
+#else
+#define GEV__STACK_FACTOR ((size_t)1)
+#endif
+#define GEV__STACK_DEFAULT ((size_t)64 * 1024 * GEV__STACK_FACTOR)
+#define GEV__STACK_GUARD ((size_t)64 * 1024)
+#define GEV__STACK_CLASSES 20 /* 16 KiB ... 8 GiB */
+
+struct gev__chunk {
+    struct gev__chunk *next;
+    char *base;
+    uint32_t slots; /* how many it has */
+    uint32_t used;  /* how many were ever handed out: [0, used) */
+};
+
+/* Stacks of one size. */
+struct gev__stack_class {
+    size_t slot;                /* bytes, guard included; a power of two */
+    struct gev__chunk *chunks;  /* youngest first; only it has unused slots */
+    struct gev_greenlet **free; /* a stack of control blocks; capacity: all
+                                   slots there are */
+    uint32_t n_free;
+    uint32_t n_trimmed;  /* free[0 .. n_trimmed) have given memory back */
+    uint32_t low_water;  /* the least n_free since the last trim pass */
+    uint32_t n_slots;
+};
+
+struct gev__stacks {
+    struct gev__stack_class classes[GEV__STACK_CLASSES];
+    int64_t last_trim; /* ns */
+};
+
+/* A free slot's control block for a stack of at least size usable bytes
+ * (GEV__STACK_MIN at least), its stack fields set. -ENOMEM. */
+int gev__stack_get(struct gev__stacks *s, size_t size,
+                   struct gev_greenlet **ret_greenlet);
+/* Gives a slot back. May be called while still running on it, if nothing is
+ * taken before the switch away. */
+void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g);
+
+/* Gives memory back of slots nobody used since the last pass. */
+void gev__stack_trim(struct gev__stacks *s, int64_t now);
+
+/* The usable stack of a control block: [low, g). */
+char *gev__stack_low(const struct gev_greenlet *g);
+
+/* Calls fn for every control block in use; fn must not get or put. */
+void gev__stack_foreach(struct gev__stacks *s,
+                        void (*fn)(struct gev_greenlet *g, void *arg),
+                        void *arg);
+
+/* Unmaps everything. */
+void gev__stack_fini(struct gev__stacks *s);
+
+/* "madvise" or "mprotect"; tests: forces the latter for chunks to come. */
+const char *gev__stack_guard_kind(void);
+void gev__stack_force_mprotect(bool on);
+
+/* Bytes of the stack that were touched, rounded up to pages, or -errno. */
+long gev__stack_touched(const struct gev_greenlet *g);
+
+#endif

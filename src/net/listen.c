@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/sys.h"
+#include "hub/fd.h"
+#include "net/address.h"
+#include "net/dns.h"
+#include "net/socket.h"
+
+#include <gev/socket.h>
+
+#include <netinet/in.h>
+
+/* --- TCP and UDP ---------------------------------------------------------- */
+
+struct want {
+    int type;    /* SOCK_STREAM: listens, too */
+    int backlog; /* SOCK_STREAM */
+    bool both;   /* IPv6 and IPv4 in one socket */
+};
+
+static int set_option(int fd, int level, int name, int value)
+{
+    return gev__sys_setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static int start_listening(struct gev_hub *hub, int fd, int backlog)
+{
+    int rc = gev__sys_listen(fd, backlog <= 0 ? SOMAXCONN : backlog);
+
+    if (rc == 0) {
+        gev__fd_find(hub, fd)->flags |= GEV__FD_LISTENER;
+    }
+    return rc;
+}
+
+static int prepare(struct gev_hub *hub, int fd, const struct addrinfo *ai,
+                   const struct want *want)
+{
+    int rc = 0;
+
+    /* Not for UDP, where it lets others take the port over. */
+    if (want->type == SOCK_STREAM) {
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    }
+    if (rc == 0 && want->both && ai->ai_family == AF_INET6) {
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    }
+    if (rc == 0) {
+        rc = gev__sys_bind(fd, ai->ai_addr, ai->ai_addrlen);
+    }
+    if (rc == 0 && want->type == SOCK_STREAM) {
+        rc = start_listening(hub, fd, want->backlog);
+    }
+    return rc;
+}
+
+static int open_bound(struct gev_hub *hub, const struct addrinfo *ai,
+                      const struct want *want)
+{
+    int fd = gev__socket(hub, ai->ai_family, want->type, ai->ai_protocol);
+
+    if (fd < 0) {
+        return fd;
+    }
+    int rc = prepare(hub, fd, ai, want);
+    if (rc < 0) {
+        gev__close(hub, fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* The machine lacks the address or its family: the next one may do. Any other
+ * error is final; to bind half of "every address" would be none. */
+static bool is_lacking(int rc)
+{
+    return rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL ||
+           rc == -EPROTONOSUPPORT;
+}
+
+/* Binds the first address of the list that is of this family (or, if not, is
+ * not of it). */
+static int bind_first(struct gev_hub *hub, const struct addrinfo *list,
+                      int family, bool is_of, const struct want *want,
+                      int failed)
+{
+    for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
+        if ((ai->ai_family == family) != is_of) {
+            continue;
+        }
+        int rc = open_bound(hub, ai, want);
+        if (!is_lacking(rc)) {
+            return rc;
+        }
+        failed = rc;
+    }
+    return failed;
+}
+
+static int bind_name(struct gev_hub *hub, const char *host, const char *service,
+                     struct want *want)
+{
+    const struct addrinfo hints = {
+        .ai_flags = AI_PASSIVE,
+        .ai_socktype = want->type,
+    };
+    struct addrinfo *list;
+
+    int rc = gev__address_resolve(hub, host, service == NULL ? "0" : service,
+                                  &hints, GEV__NEVER, &list);
+    if (rc < 0) {
+        return rc;
+    }
+    want->both = host == NULL;
+    if (want->both) {
+        rc = bind_first(hub, list, AF_INET6, true, want, -EAFNOSUPPORT);
+        if (is_lacking(rc)) {
+            rc = bind_first(hub, list, AF_INET6, false, want, rc);
+        }
+    } else {
+        rc = bind_first(hub, list, AF_UNSPEC, false, want, -EADDRNOTAVAIL);
+    }
+    gev__freeaddrinfo(list);
+    return rc;
+}
+
+/* --- Unix ----------------------------------------------------------------- */
+
+/* Whether the file is a socket that nobody listens on. */
+static bool is_stale(const struct sockaddr_un *addr)
+{
+    struct stat st;
+
+    if (gev__sys_lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        return false;
+    }
+    int fd =
+        gev__sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    int rc = gev__sys_connect(fd, (const struct sockaddr *)addr, sizeof(*addr));
+    gev__sys_close(fd);
+    return rc == -ECONNREFUSED;
+}
+
+static int bind_path(int fd, const struct sockaddr_un *addr)
+{
+    const struct sockaddr *sa = (const struct sockaddr *)addr;
+    int rc = gev__sys_bind(fd, sa, sizeof(*addr));
+
+    if (rc != -EADDRINUSE || !is_stale(addr)) {
+        return rc;
+    }
+    rc = gev__sys_unlink(addr->sun_path);
+    return rc < 0 && rc != -ENOENT ? rc : gev__sys_bind(fd, sa, sizeof(*addr));
+}
+
+static int unix_listen(struct gev_hub *hub, const char *path, int backlog)
+{
+    struct sockaddr_un addr;
+
+    int rc = gev__address_unix(path, &addr);
+    if (rc < 0) {
+        return rc;
+    }
+    int fd = gev__socket(hub, AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) {
+        return fd;
+    }
+    rc = bind_path(fd, &addr);
+    if (rc == 0) {
+        rc = start_listening(hub, fd, backlog);
+    }
+    if (rc < 0) {
+        gev__close(hub, fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* --- public --------------------------------------------------------------- */
+
+int gev_tcp_listen(const char *host, const char *service, int backlog)
+{
+    struct gev_hub *hub = gev__hub_get();
+    struct want want = {.type = SOCK_STREAM, .backlog = backlog};
+    return hub == NULL ? -1
+                       : (int)gev__ret(bind_name(hub, host, service, &want));
+}
+
+int gev_udp_bind(const char *host, const char *service)
+{
+    struct gev_hub *hub = gev__hub_get();
+    struct want want = {.type = SOCK_DGRAM};
+    return hub == NULL ? -1
+                       : (int)gev__ret(bind_name(hub, host, service, &want));
+}
+
+int gev_unix_listen(const char *path, int backlog)
+{
+    struct gev_hub *hub = gev__hub_get();
+    return hub == NULL ? -1 : (int)gev__ret(unix_listen(hub, path, backlog));
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Waiting for signals. The handler notes the signal in every hub that waits for
+ * one and writes to that hub's eventfd; the hub then wakes its waiters. The
+ * handler is there only while somebody waits; what was there before comes back.
+ *
+ * Hubs stand in a list of slots that only grows, so that the handler can walk
+ * it without a lock. */
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/list.h"
+#include "base/sys.h"
+#include "hub/sched.h"
+#include "hub/watch.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define SIGNALS 64 /* 1 ... 64: Linux's _NSIG - 1 */
+
+/* A hub as the handler sees it. */
+struct slot {
+    struct slot *next;       /* constant once listed */
+    atomic_int fd;           /* the hub's eventfd, or -1: free */
+    _Atomic uint64_t wanted; /* bit n-1: somebody waits for signal n */
+    _Atomic uint64_t came;   /* bit n-1: it came and was not yet served */
+};
+
+/* A hub's side. */
+struct signals {
+    struct gev__hub_module module;
+    struct gev__watch watch; /* on the eventfd */
+    struct gev__list waiters;
+    struct slot *slot;
+    int fd;
+};
+
+struct waiter {
+    struct gev__list link;
+    struct gev_greenlet *greenlet;
+    int signum;
+};
+
+static _Atomic(struct slot *) slots;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned users[SIGNALS + 1];            /* waiters; under lock */
+static struct sigaction previous[SIGNALS + 1]; /* under lock */
+
+static uint64_t bit_of(int signum)
+{
+    return UINT64_C(1) << (signum - 1);
+}
+
+/* --- the handler ---------------------------------------------------------------- */
+
+static void on_signal(int signum)
+{
+    const uint64_t one = 1;
+    int saved = *__errno_location();
+
+    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+        int fd = atomic_load(&s->fd);
+        if (fd >= 0 && (atomic_load(&s->wanted) & bit_of(signum))) {
+            atomic_fetch_or(&s->came, bit_of(signum));
+            ssize_t n = write(fd, &one, sizeof(one));
+            (void)n;
+        }
+    }
+    *__errno_location() = saved;
+}
+
+/* One more waiter for a signal, or one less: installs the handler with the
+ * first, puts the old disposition back with the last. */
+static int add_user(int signum)
+{
+    struct sigaction act = {.sa_handler = on_signal,
+                            .sa_flags = SA_RESTART | SA_ONSTACK};
+    int rc = 0;
+
+    sigfillset(&act.sa_mask);
+    pthread_mutex_lock(&lock);
+    if (users[signum] == 0) {
+        rc = gev__sys_sigaction(signum, &act, &previous[signum]);
+    }
+    if (rc == 0) {
+        users[signum]++;
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+static void remove_user(int signum)
+{
+    pthread_mutex_lock(&lock);
+    if (--users[signum] == 0) {
+        gev__sys_sigaction(signum, &previous[signum], NULL);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* --- the hub's side ------------------------------------------------------------ */
+
+static void on_readable(struct gev__watch *w, int events)
+{
+    struct signals *s = w->arg;
+    uint64_t count;
+
+    (void)events;
+    gev__sys_read(s->fd, &count, sizeof(count));
+    uint64_t came = atomic_exchange(&s->slot->came, 0);
+    gev__list_foreach(node, &s->waiters) {
+        struct waiter *waiter = gev__container_of(node, struct waiter, link);
+        if (came & bit_of(waiter->signum)) {
+            gev__wake(waiter->greenlet, 0);
+        }
+    }
+}
+
+/* What the hub's waiters want now; call after every change of the list. */
+static void note_wanted(struct signals *s)
+{
+    uint64_t wanted = 0;
+
+    gev__list_foreach(node, &s->waiters) {
+        wanted |= bit_of(gev__container_of(node, struct waiter, link)->signum);
+    }
+    atomic_store(&s->slot->wanted, wanted);
+}
+
+static void close_signals(struct gev__hub_module *m, struct gev_hub *hub)
+{
+    struct signals *s = gev__container_of(m, struct signals, module);
+
+    atomic_store(&s->slot->wanted, 0);
+    atomic_store(&s->slot->fd, -1);
+    gev__watch_stop(hub, &s->watch);
+    gev__sys_close(s->fd);
+    gev__free(s);
+}
+
+/* A free slot, or a new one. Slots are never freed: a handler may be there. */
+static struct slot *take_slot(int fd)
+{
+    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+        int unused = -1;
+        if (atomic_compare_exchange_strong(&s->fd, &unused, fd)) {
+            atomic_store(&s->came, 0);
+            return s;
+        }
+    }
+    struct slot *s = gev__libc_calloc(1, sizeof(*s));
+    if (s != NULL) {
+        atomic_store(&s->fd, fd);
+        s->next = atomic_load(&slots);
+        while (!atomic_compare_exchange_weak(&slots, &s->next, s)) {
+        }
+    }
+    return s;
+}
+
+/* The child's loop is new, its eventfd must be its own, and its waiters are
+ * gone. */
+static void forked_signals(struct gev__hub_module *m, struct gev_hub *hub)
+{
+    struct signals *s = gev__container_of(m, struct signals, module);
+
+    gev__list_foreach_safe(node, next, &s->waiters) {
+        remove_user(gev__container_of(node, struct waiter, link)->signum);
+    }
+    gev__list_init(&s->waiters);
+    s->watch = (struct gev__watch){.fn = NULL};
+    gev__list_remove(&m->link);
+    close_signals(m, hub);
+}
+
+static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
+{
+    gev__list_foreach(node, &hub->modules) {
+        struct gev__hub_module *m =
+            gev__container_of(node, struct gev__hub_module, link);
+        if (m->close == close_signals) {
+            *ret_s = gev__container_of(m, struct signals, module);
+            return 0;
+        }
+    }
+    struct signals *s = gev__calloc(1, sizeof(*s));
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    int rc = gev__sys_eventfd();
+    if (rc < 0) {
+        gev__free(s);
+        return rc;
+    }
+    s->fd = rc;
+    s->slot = take_slot(s->fd);
+    s->watch.fn = on_readable;
+    s->watch.arg = s;
+    rc = s->slot == NULL
+             ? -ENOMEM
+             : gev__watch_start(hub, &s->watch, s->fd, GEV_READ);
+    if (rc < 0) {
+        if (s->slot != NULL) {
+            atomic_store(&s->slot->fd, -1);
+        }
+        gev__sys_close(s->fd);
+        gev__free(s);
+        return rc;
+    }
+    gev__list_init(&s->waiters);
+    s->module.close = close_signals;
+    s->module.forked = forked_signals;
+    gev__hub_add_module(hub, &s->module);
+    *ret_s = s;
+    return 0;
+}
+
+static int wait_signal(struct gev_hub *hub, int signum, double timeout)
+{
+    const struct gev__wait_for what = {.kind = GEV__WAIT_SIGNAL,
+                                       .number = signum};
+    struct waiter waiter = {.greenlet = hub->current, .signum = signum};
+    struct signals *s = NULL;
+    int64_t deadline;
+    int rc = gev__deadline(hub, timeout, &deadline);
+
+    if (rc == 0 && (signum < 1 || signum > SIGNALS)) {
+        rc = -EINVAL;
+    }
+    if (rc == 0) {
+        rc = find_or_make_signals(hub, &s);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    rc = add_user(signum);
+    if (rc < 0) {
+        return rc;
+    }
+    gev__list_push_back(&s->waiters, &waiter.link);
+    note_wanted(s);
+    gev__hub_hold(hub);
+    rc = gev__park_until(hub, what, deadline);
+    gev__hub_release(hub);
+    gev__list_remove(&waiter.link);
+    note_wanted(s);
+    remove_user(signum);
+    return rc;
+}
+
+/* --- public --------------------------------------------------------------- */
+
+int gev_wait_signal(int signum, double timeout)
+{
+    struct gev_hub *hub = gev__hub_get();
+
+    return hub == NULL ? -1
+                       : (int)gev__ret(wait_signal(hub, signum, timeout));
+}

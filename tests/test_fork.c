@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+
+/* fork: the child keeps the greenlet that forked, and a new loop; the parent
+ * notices nothing (OS1, OS3, P1, P2, S13). */
+#include <gev.h>
+
+#include "support/gev_test.h"
+#include "support/trace.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* In a child: the number of the first check that failed, 0 if none did. */
+static int failed_check;
+
+#define CHILD_CHECK(c)                                                         \
+    do {                                                                       \
+        if (!(c) && failed_check == 0) {                                       \
+            failed_check = __LINE__ % 250 + 1;                                 \
+        }                                                                      \
+    } while (0)
+
+/* In a child that hangs: an end. */
+static void child_begins(void)
+{
+    failed_check = 0;
+    (void)alarm(20);
+}
+
+/* The exit status; -1 if the child did not exit. */
+static int status_of(pid_t pid)
+{
+    int status = 0;
+    expect_true(pid > 0);
+    expect_ok(gev_wait_child(pid, &status, 30));
+    if (!WIFEXITED(status)) {
+        expect_never("the child was ended by signal %d", WTERMSIG(status));
+        return -1;
+    }
+    return WEXITSTATUS(status);
+}
+
+static void *count_yields(void *arg)
+{
+    int *count = arg;
+    for (;;) {
+        ++*count;
+        if (gev_yield() != 0) {
+            return gev_fail(errno);
+        }
+    }
+}
+
+static void *sleep_5_ms(void *arg)
+{
+    return gev_sleep(0.005) == 0 ? arg : gev_fail(errno);
+}
+
+/* That the child's scheduler is whole: spawn, sleep, timeout, fds, deadlock. */
+static void check_scheduler(void)
+{
+    void *value = NULL;
+    gev_greenlet *g = gev_spawn(sleep_5_ms, P(4));
+    CHILD_CHECK(gev_get(g, &value, GEV_FOREVER) == 0 && N(value) == 4);
+    gev_unref(g);
+    CHILD_CHECK(gev_sleep(0.001) == 0);
+    gev_timeout t = {0};
+    CHILD_CHECK(gev_timeout_begin(&t, 0.001) == 0);
+    CHILD_CHECK(gev_sleep(GEV_FOREVER) == -1 && errno == ETIMEDOUT);
+    CHILD_CHECK(gev_timeout_end(&t));
+    int fds[2];
+    CHILD_CHECK(pipe(fds) == 0);
+    CHILD_CHECK(gev_wait_fd(fds[0], GEV_READ, 0.001) == -1);
+    CHILD_CHECK(write(fds[1], "x", 1) == 1);
+    CHILD_CHECK(gev_wait_fd(fds[0], GEV_READ, GEV_FOREVER) == GEV_READ);
+    CHILD_CHECK(gev_sleep(GEV_FOREVER) == -1 && errno == EDEADLK);
+    CHILD_CHECK(gev_run(1) == 0);
+}
+
+/* OS1, P2: in the child main goes on, alone. */
+GEV_TEST(fork_in_main_keeps_main_only)
+{
+    int count = 0;
+    gev_greenlet *g = gev_spawn(count_yields, &count);
+    expect_ok(gev_yield());
+    expect_ok(gev_yield());
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        int before = count;
+        CHILD_CHECK(gev_current() != NULL && gev_id(gev_current()) == 1);
+        CHILD_CHECK(gev_parent(gev_current()) == NULL);
+        CHILD_CHECK(gev_yield() == 0);
+        check_scheduler();
+        CHILD_CHECK(count == before);
+        gev_stats stats = {.size = sizeof(stats)};
+        gev_hub_stats(gev_hub_get(), &stats);
+        CHILD_CHECK(stats.live == 0);
+        CHILD_CHECK(gev_hub_close() == 0);
+        CHILD_CHECK(gev_yield() == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+    int before = count;
+    expect_ok(gev_yield());
+    expect_true(count > before); /* the parent notices nothing */
+    expect_ok(gev_kill(g, GEV_FOREVER));
+    gev_unref(g);
+}
+
+static void *fork_and_wait(void *arg)
+{
+    int *status = arg;
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        /* this greenlet is the child's main */
+        CHILD_CHECK(gev_parent(gev_current()) == NULL);
+        CHILD_CHECK(gev_yield() == 0);
+        check_scheduler(); /* EDEADLK and gev_run() are for main alone */
+        CHILD_CHECK(gev_hub_close() == 0);
+        _exit(failed_check);
+    }
+    *status = status_of(pid);
+    return NULL;
+}
+
+/* Section 12 "Hub": that greenlet is the child's main. */
+GEV_TEST(fork_in_a_greenlet_makes_it_main)
+{
+    int count = 0;
+    int status = -1;
+    gev_greenlet *other = gev_spawn(count_yields, &count);
+    gev_greenlet *g = gev_spawn(fork_and_wait, &status);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(status, 0);
+    expect_ok(gev_kill(other, GEV_FOREVER));
+    gev_unref(other);
+    gev_unref(g);
+}
+
+/* Ends the child with what exit() was called with, before LeakSanitizer and
+ * the like look at a process whose other stacks are gone. */
+static void end_child(int status, void *arg)
+{
+    (void)arg;
+    _exit(failed_check != 0 ? failed_check : status);
+}
+
+static void *fork_and_return(void *arg)
+{
+    pid_t *pid = arg;
+    *pid = fork();
+    if (*pid == 0) {
+        child_begins();
+        CHILD_CHECK(on_exit(end_child, NULL) == 0);
+        CHILD_CHECK(gev_sleep(0.001) == 0);
+        return P(3);
+    }
+    return NULL;
+}
+
+/* Section 12 "Hub": its return is exit(0). */
+GEV_TEST(return_of_the_forking_greenlet_is_exit_0)
+{
+    (void)fflush(NULL);
+    pid_t pid = -1;
+    gev_greenlet *g = gev_spawn(fork_and_return, &pid);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(status_of(pid), 0);
+    gev_unref(g);
+}
+
+static void *fork_and_exit(void *arg)
+{
+    pid_t *pid = arg;
+    *pid = fork();
+    if (*pid == 0) {
+        child_begins();
+        CHILD_CHECK(on_exit(end_child, NULL) == 0);
+        gev_exit(P(3)); /* in main it is exit(0) */
+    }
+    return NULL;
+}
+
+GEV_TEST(gev_exit_in_the_childs_main_is_exit_0)
+{
+    (void)fflush(NULL);
+    pid_t pid = -1;
+    gev_greenlet *g = gev_spawn(fork_and_exit, &pid);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(status_of(pid), 0);
+    gev_unref(g);
+    pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(on_exit(end_child, NULL) == 0);
+        gev_exit(NULL);
+    }
+    expect_int_eq(status_of(pid), 0);
+}
+
+static void *count_once(void *arg)
+{
+    ++*(int *)arg;
+    return NULL;
+}
+
+static void count_call(void *arg)
+{
+    ++*(int *)arg;
+}
+
+/* OS3: what is queued, armed or posted in the parent does not run in the
+ * child. */
+GEV_TEST(queued_greenlets_do_not_run_in_the_child)
+{
+    int count = 0;
+    gev_greenlet *g[3] = {
+        gev_spawn(count_once, &count),
+        gev_spawn_later(0.001, count_once, &count),
+        gev_spawn(count_once, &count),
+    };
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(gev_yield() == 0);
+        CHILD_CHECK(gev_sleep(0.01) == 0);
+        CHILD_CHECK(gev_run(1) == 0);
+        CHILD_CHECK(count == 0);
+        CHILD_CHECK(gev_hub_close() == 0);
+        CHILD_CHECK(count == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+    expect_int_eq(gev_joinall(g, 3, GEV_FOREVER), 3);
+    expect_int_eq(count, 3);
+    gev_unrefall(g, 3);
+    expect_ok(gev_hub_post(gev_hub_get(), count_call, &count));
+    expect_ok(gev_sleep(0.001));
+    expect_int_eq(count, 4);
+}
+
+static void *wait_and_read(void *arg)
+{
+    char c = 0;
+    if (gev_wait_fd(N(arg), GEV_READ, 10) != GEV_READ ||
+        read(N(arg), &c, 1) != 1) {
+        return gev_fail(errno != 0 ? errno : EPROTO);
+    }
+    return P(c);
+}
+
+/* P1: what the child does with inherited descriptors does not reach the
+ * parent's epoll set. */
+GEV_TEST(child_does_not_disturb_the_parents_watchers)
+{
+    int fds[2];
+    expect_int_eq(pipe(fds), 0);
+    gev_greenlet *g = gev_spawn(wait_and_read, P(fds[0]));
+    expect_ok(gev_yield());
+    expect_ok(gev_sleep(0.001)); /* it is registered */
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        /* use the same descriptor in the child's loop, then close it there */
+        CHILD_CHECK(gev_wait_fd(fds[0], GEV_READ, 0.002) == -1 &&
+                    errno == ETIMEDOUT);
+        CHILD_CHECK(close(fds[0]) == 0 && close(fds[1]) == 0);
+        CHILD_CHECK(gev_hub_close() == 0);
+        CHILD_CHECK(gev_sleep(0.001) == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+    expect_false(gev_dead(g));
+    expect_int_eq(write(fds[1], "y", 1), 1);
+    void *value = NULL;
+    expect_ok(gev_get(g, &value, GEV_FOREVER));
+    expect_int_eq(N(value), 'y');
+    gev_unref(g);
+    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+}
+
+/* A pipe between the two, both sides in gev. */
+GEV_TEST(parent_and_child_talk)
+{
+    int fds[2];
+    expect_int_eq(pipe(fds), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(gev_sleep(0.002) == 0);
+        CHILD_CHECK(write(fds[1], "z", 1) == 1);
+        _exit(failed_check);
+    }
+    gev_greenlet *g = gev_spawn(wait_and_read, P(fds[0]));
+    void *value = NULL;
+    expect_ok(gev_get(g, &value, GEV_FOREVER));
+    expect_int_eq(N(value), 'z');
+    expect_int_eq(status_of(pid), 0);
+    gev_unref(g);
+    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+}
+
+/* The greenlet that forked is kept, and so are its scopes. */
+static void *fork_in_scope(void *arg)
+{
+    int *status = arg;
+    gev_timeout t = {0};
+    (void)gev_timeout_begin_error(&t, 0.01, EPROTO);
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(gev_sleep(10) == -1 && errno == EPROTO);
+        CHILD_CHECK(gev_timeout_end(&t));
+        CHILD_CHECK(gev_sleep(0.001) == 0);
+        _exit(failed_check);
+    }
+    (void)gev_timeout_end(&t);
+    *status = status_of(pid);
+    return NULL;
+}
+
+GEV_TEST(scopes_of_the_forking_greenlet_go_on)
+{
+    int status = -1;
+    gev_greenlet *g = gev_spawn(fork_in_scope, &status);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(status, 0);
+    gev_unref(g);
+}
+
+/* A grandchild. */
+GEV_TEST(child_may_fork_again)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(gev_sleep(0.001) == 0);
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            child_begins();
+            check_scheduler();
+            _exit(failed_check);
+        }
+        int status = -1;
+        CHILD_CHECK(gev_wait_child(grandchild, &status, 10) == 0);
+        CHILD_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+}
+
+/* A fork without any hub. */
+GEV_TEST(fork_without_a_hub)
+{
+    expect_ok(gev_hub_close());
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        check_scheduler();
+        CHILD_CHECK(gev_hub_close() == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+}
+
+static void note_defer(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void *defer_and_park(void *arg)
+{
+    expect_ok(gev_defer(note_defer, arg));
+    return gev_sleep(GEV_FOREVER) == 0 ? NULL : gev_fail(errno);
+}
+
+/* P2: the other greenlets do not run in the child, not even their defers: what
+ * they would clean up is the parent's. */
+GEV_TEST(others_defers_do_not_run_in_the_child)
+{
+    int count = 0;
+    gev_greenlet *g = gev_spawn(defer_and_park, &count);
+    expect_ok(gev_yield());
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        CHILD_CHECK(gev_yield() == 0);
+        CHILD_CHECK(gev_hub_close() == 0);
+        CHILD_CHECK(count == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+    expect_int_eq(count, 0);
+    expect_ok(gev_kill(g, GEV_FOREVER));
+    expect_int_eq(count, 1);
+    gev_unref(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fork_in_main_keeps_main_only),
+        cmocka_unit_test(fork_in_a_greenlet_makes_it_main),
+        cmocka_unit_test(return_of_the_forking_greenlet_is_exit_0),
+        cmocka_unit_test(gev_exit_in_the_childs_main_is_exit_0),
+        cmocka_unit_test(queued_greenlets_do_not_run_in_the_child),
+        cmocka_unit_test(child_does_not_disturb_the_parents_watchers),
+        cmocka_unit_test(parent_and_child_talk),
+        cmocka_unit_test(scopes_of_the_forking_greenlet_go_on),
+        cmocka_unit_test(child_may_fork_again),
+        cmocka_unit_test(fork_without_a_hub),
+        cmocka_unit_test(others_defers_do_not_run_in_the_child),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
