@@ -31,17 +31,17 @@
 #ifdef __cplusplus
 #define GEV_BEGIN_DECLS extern "C" {
 #define GEV_END_DECLS }
-#define GEV_NORETURN [[noreturn]]
 #else
 #define GEV_BEGIN_DECLS
 #define GEV_END_DECLS
-#define GEV_NORETURN _Noreturn
 #endif
 
 #if defined(__GNUC__)
 #define GEV_API __attribute__((visibility("default")))
+#define GEV_NORETURN __attribute__((noreturn))
 #else
 #define GEV_API
+#define GEV_NORETURN
 #endif
 
 /** Waits for ever. */

@@ -229,8 +229,7 @@ static int dump(struct gev_hub *hub, FILE *out)
     if (rc < 0) {
         return rc;
     }
-    fprintf(out, "gev: %zu greenlets, %u ready, %llu switches, %llu turns\n",
-            c.n, hub->ready_count, (unsigned long long)hub->switches,
+    fprintf(out, "gev: %zu greenlets, %llu switches, %llu turns\n", c.n, (unsigned long long)hub->switches,
             (unsigned long long)hub->turns);
     for (size_t i = 0; i < c.n; i++) {
         const struct gev_greenlet *g = c.by_id[i];

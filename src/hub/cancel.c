@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 
@@ -117,7 +118,8 @@ void gev__kill(struct gev_greenlet *g)
     if (g->state == GEV__SUSPENDED && !(g->flags & GEV__UNDER_HUB) &&
         g != g->hub->main_greenlet) {
         /* A raw one waits for a switch that a kill must not wait for. */
-        gev__ready_push(g->hub, g, -ECANCELED);
+        gev__raw_deliver_error(g, ECANCELED);
+        gev__ready_push(g->hub, g, 0);
         return;
     }
     gev__alert(g);

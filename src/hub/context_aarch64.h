@@ -13,6 +13,7 @@ struct gev__context {
     void *pc;
     void *sp;
     void *fp;
+    long rc; /* what gev__jump returns when it is switched back to */
 };
 
 /* In entry_aarch64.S. */
@@ -58,6 +59,11 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
                        "v29", "v30", "v31");
 }
 
+/* The same as a function that is tail-called: returns from->rc to the caller's
+ * caller. In entry_aarch64.S. */
+int gev__jump(struct gev__context *from, struct gev__context *to)
+    __attribute__((visibility("hidden")));
+
 /* The control register of the floating point unit is per greenlet. */
 struct gev__fp_control {
     uint64_t fpcr;
@@ -68,9 +74,10 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
     __asm__ volatile("mrs %0, fpcr" : "=r"(c->fpcr));
 }
 
-GEV__INLINE void gev__fp_switch(const struct gev__fp_control *from,
+GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {
+    gev__fp_save(from);
     if (gev__unlikely(from->fpcr != to->fpcr)) {
         __asm__ volatile("msr fpcr, %0" : : "r"(to->fpcr));
     }

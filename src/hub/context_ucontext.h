@@ -16,6 +16,7 @@
 
 struct gev__context {
     ucontext_t uc;
+    long rc; /* what gev__jump returns when it is switched back to */
 };
 
 /* In context_ucontext.c. */
@@ -29,6 +30,12 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
     gev__check(rc == 0);
 }
 
+static inline int gev__jump(struct gev__context *from, struct gev__context *to)
+{
+    gev__context_switch(from, to);
+    return (int)from->rc;
+}
+
 /* The rounding mode is all of the control words that C can name. */
 struct gev__fp_control {
     int round;
@@ -39,9 +46,10 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
     c->round = fegetround();
 }
 
-GEV__INLINE void gev__fp_switch(const struct gev__fp_control *from,
+GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {
+    gev__fp_save(from);
     if (gev__unlikely(from->round != to->round)) {
         fesetround(to->round);
     }

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "hub/loop.h"
-#include "hub/sched.h"
+#include "hub/park.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -187,7 +187,7 @@ int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *e, int events,
         }
     }
     if (rc == 0) {
-        rc = gev__park_until(hub, what, deadline);
+        rc = gev__park_until_inline(hub, what, deadline);
     }
     gev__fd_remove_waiter(hub, &waiters[0]);
     gev__fd_remove_waiter(hub, &waiters[1]);

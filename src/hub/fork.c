@@ -84,7 +84,6 @@ static void drop_timers(struct gev_hub *hub)
 static void clear_queues(struct gev_hub *hub)
 {
     hub->ready_head = NULL;
-    hub->ready_count = 0;
     hub->kicked = false;
     hub->poll_due = false;
     hub->timeouts_due = 0;

@@ -8,7 +8,7 @@
 #include "hub/link.h"
 #include "hub/raw.h"
 #include "hub/sched.h"
-#include "hub/switch.h"
+#include "hub/park.h"
 
 #include <stdlib.h>
 
@@ -65,7 +65,7 @@ int gev__greenlet_make(struct gev_hub *hub, const struct gev__make *make,
     g->alerts = 0;
     g->flags = 0;
     g->saved_errno = 0;
-    g->fp = hub->hub_greenlet->fp;
+    g->fp = hub->fp;
     g->parks = 0;
     g->eh_globals[0] = NULL;
     g->eh_globals[1] = NULL;
@@ -241,7 +241,7 @@ _Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
         free_greenlet(g);
     }
     if (gev__likely(next == NULL)) {
-        gev__switch_away(hub, g);
+        gev__switch(hub, g, gev__pick_inline(hub));
     } else {
         gev__switch(hub, g, next);
     }
@@ -254,7 +254,6 @@ _Noreturn void gev__greenlet_main(struct gev__context *c)
         gev__container_of(c, struct gev_greenlet, ctx);
 
     gev__sanitize_enter(&g->sanitizer, true);
-    *g->hub->errno_location = 0;
     if (gev__unlikely(g->hub->closing) && !(g->flags & GEV__BEGUN)) {
         g->alerts |= GEV__ALERT_KILLED;
         gev__greenlet_exit(g, NULL);

@@ -66,7 +66,8 @@ struct gev_greenlet {
     /* --- begin and end ------------------------------------------------------ */
     gev_fn fn;
     void *arg;
-    void *value; /* the result; before the end: what gev_switch sends over */
+    void *value; /* the result */
+    void **switch_out; /* valid while SUSPENDED: where the value goes, or NULL */
     int error;   /* the result's code, or 0 */
     int fail_code; /* gev_fail's, valid if the value is gev__fail_mark */
     int refs;    /* handles, the hub's own while it is started, links */
@@ -85,7 +86,7 @@ struct gev_greenlet {
     struct gev__scope *scopes;  /* timeout scopes, youngest first */
     struct gev__throw *throws;  /* thrown codes not yet delivered, in order */
     struct gev__defer *defers;  /* youngest first */
-    unsigned failed_parks; /* parks refused in a row: see gev__park_check */
+    unsigned failed_parks; /* parks refused: see gev__park_check */
 
     /* --- who it is ---------------------------------------------------------- */
     uint64_t id;

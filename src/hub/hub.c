@@ -12,6 +12,7 @@
 #include "hub/link.h"
 #include "hub/loop.h"
 #include "hub/overflow.h"
+#include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 #include "hub/task.h"
@@ -118,6 +119,7 @@ static void init_hub(struct gev_hub *hub)
     hub->last_poll = hub->now;
     hub->last_check = hub->now;
     gev__timer_init(&hub->retry, NULL);
+    gev__fp_save(&hub->fp);
     if (__cxa_get_globals != NULL) {
         hub->eh_globals = __cxa_get_globals();
     }
@@ -221,7 +223,8 @@ static void end_one(struct gev_greenlet *g, void *arg)
     }
     gev__kill(g);
     if (g->state == GEV__SUSPENDED) {
-        gev__ready_push(hub, g, -ECANCELED);
+        gev__raw_deliver_error(g, ECANCELED);
+        gev__ready_push(hub, g, 0);
     }
 }
 
@@ -378,6 +381,17 @@ int gev_run(double timeout)
     return hub == NULL ? -1 : (int)gev__ret(run(hub, timeout));
 }
 
+static size_t count_ready(const struct gev_hub *hub)
+{
+    size_t n = 0;
+
+    for (const struct gev_greenlet *g = hub->ready_head; g != NULL;
+         g = g->ready_next) {
+        n += g->state == GEV__READY && g != hub->hub_greenlet;
+    }
+    return n;
+}
+
 void gev_hub_stats(gev_hub *hub, gev_stats *stats)
 {
     if (hub == NULL || stats == NULL) {
@@ -393,7 +407,7 @@ void gev_hub_stats(gev_hub *hub, gev_stats *stats)
         .spawned = hub->spawned,
         .live = hub->live,
         .peak = hub->peak,
-        .ready = hub->ready_count,
+        .ready = count_ready(hub),
         .timers = hub->timers[GEV__SLEEPS].count +
                   (size_t)hub->timers[GEV__TIMEOUTS].count,
         .fds = gev__fd_count_waited(hub),

@@ -43,7 +43,7 @@ struct gev_hub {
     void **eh_globals;    /* this thread's __cxa_eh_globals; NULL without C++ */
     uint32_t clock_credit;  /* switches until the clock is looked at */
     uint32_t clock_granted; /* what the credit began with */
-    uint32_t ready_count;
+    struct gev__fp_control fp; /* what new greenlets begin with */
     bool kicked; /* the hub greenlet is on the ready queue */
     uint64_t switches;
     uint64_t next_id;

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "hub/join.h"
 #include "hub/link.h"
-#include "hub/sched.h"
+#include "hub/park.h"
 
 /* Joins with a link on this stack: no allocation. */
 int gev__join(struct gev_hub *hub, struct gev_greenlet *g, int64_t deadline)
@@ -22,7 +22,7 @@ int gev__join(struct gev_hub *hub, struct gev_greenlet *g, int64_t deadline)
     }
     struct gev__link link = {.kind = GEV__LINK_JOIN, .greenlet = hub->current};
     gev__list_push_back(&g->links, &link.node);
-    int rc = gev__park_until(hub, what, deadline);
+    int rc = gev__park_until_inline(hub, what, deadline);
     gev__list_remove(&link.node);
     return rc;
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "hub/link.h"
+#include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 #include "hub/task.h"
@@ -173,7 +174,8 @@ static void wake_main_from_deadlock(struct gev_hub *hub)
     struct gev_greenlet *g = hub->main_greenlet;
 
     if (g->state == GEV__SUSPENDED) {
-        gev__ready_push(hub, g, -EDEADLK);
+        gev__raw_deliver_error(g, EDEADLK);
+        gev__ready_push(hub, g, 0);
     } else if (g->wait_kind == GEV__WAIT_RUN ||
                g->wait_kind == GEV__WAIT_CLOSE) {
         gev__wake(g, 0);
@@ -285,7 +287,7 @@ _Noreturn void gev__hub_main(struct gev_hub *hub)
     struct gev_greenlet *self = hub->hub_greenlet;
 
     for (;;) {
-        if (!hub->poll_due) {
+        if (!hub->poll_due && !hub->timeouts_turn) {
             /* It came by its own place in the queue, or the queue is empty:
              * either way it is not queued any more. */
             hub->kicked = false;
@@ -296,9 +298,9 @@ _Noreturn void gev__hub_main(struct gev_hub *hub)
             gev__loop_turn(hub);
             do_work(hub);
         }
+        self->state = GEV__READY; /* it may be what it picks */
         struct gev_greenlet *next = gev__pick(hub);
         if (next != self) {
-            self->state = GEV__READY;
             gev__switch(hub, self, next);
         }
     }

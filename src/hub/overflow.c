@@ -14,7 +14,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 /* Room for a signal frame with AVX-512 state and for the line we format. */
@@ -113,7 +112,7 @@ static void unmap_alternate(void *p)
     stack_t off = {.ss_flags = SS_DISABLE};
 
     sigaltstack(&off, NULL);
-    munmap(p, ALTERNATE_STACK);
+    gev__sys_munmap(p, ALTERNATE_STACK);
 }
 
 static void init_once(void)
@@ -189,6 +188,11 @@ int gev_set_overflow_report(bool on)
     atomic_store(&wanted, on);
     if (!on) {
         install(false);
+        void *p = pthread_getspecific(alternate_key);
+        if (p != NULL) {
+            pthread_setspecific(alternate_key, NULL);
+            unmap_alternate(p);
+        }
         return 0;
     }
     return (int)gev__ret(gev__overflow_thread_init());

@@ -25,18 +25,34 @@ void gev__raw_give_to_hub(struct gev_greenlet *g)
     drop_parent(g);
 }
 
-/* Makes g the one to run next, its pending gev_switch returning rc or value; a
- * NEW one starts with the value. */
-static void deliver(struct gev_greenlet *g, int rc, void *value)
+/* What g's pending gev_switch gives: 0 and a value, or -1 and errno. All of it
+ * is done on this side, so that the other has nothing to do but return. */
+GEV__INLINE void deliver_value(struct gev_greenlet *g, void *value)
+{
+    g->ctx.rc = 0;
+    if (g->switch_out != NULL) {
+        *g->switch_out = value;
+    }
+}
+
+void gev__raw_deliver_error(struct gev_greenlet *g, int error)
+{
+    g->ctx.rc = -1;
+    g->saved_errno = error;
+}
+
+/* Has g return or fail; a NEW one starts with the value. */
+static void deliver(struct gev_greenlet *g, int error, void *value)
 {
     if (g->state == GEV__NEW) {
         g->flags |= GEV__STARTED;
         if (g->arg == NULL) {
             g->arg = value;
         }
+    } else if (error != 0) {
+        gev__raw_deliver_error(g, error);
     } else {
-        g->wake_rc = rc;
-        g->value = value;
+        deliver_value(g, value);
     }
 }
 
@@ -93,27 +109,20 @@ struct gev_greenlet *gev__raw_end(struct gev_greenlet *g)
         }
         return NULL;
     }
-    deliver(p, -error, g->value);
+    deliver(p, error, g->value);
     return p;
 }
 
-/* Switches from the current greenlet to g, and returns what comes back. */
-static int switch_and_wait(struct gev_hub *hub, struct gev_greenlet *g,
-                           void **ret_value)
+/* Switches from the current greenlet to g. Returns what comes back the way a
+ * public function does: 0, or -1 with errno. */
+GEV__INLINE int switch_and_wait(struct gev_hub *hub, struct gev_greenlet *g,
+                                void **ret_value)
 {
     struct gev_greenlet *self = hub->current;
 
     self->state = GEV__SUSPENDED;
-    self->parked_at = hub->now;
-    gev__switch(hub, self, g);
-    if (self->wake_rc < 0) {
-        return self->wake_rc;
-    }
-    if (ret_value != NULL) {
-        *ret_value = self->value;
-    }
-    self->value = NULL;
-    return 0;
+    self->switch_out = ret_value;
+    return gev__switch_and_return(hub, self, g);
 }
 
 /* May the current greenlet switch at all? */
@@ -131,28 +140,27 @@ static int check_switch(const struct gev_hub *hub, const struct gev_greenlet *g)
     return 0;
 }
 
-static int switch_to(struct gev_hub *hub, struct gev_greenlet *g, void *in,
-                     void **ret_out)
+/* The general case of gev_switch; public style results. */
+static GEV__NOINLINE int switch_to(struct gev_hub *hub, struct gev_greenlet *g,
+                                   void *in, void **ret_out)
 {
     int rc = check_switch(hub, g);
 
-    if (rc < 0) {
-        return rc;
-    }
-    if (g->state == GEV__DEAD) {
+    if (rc == 0 && g->state == GEV__DEAD) {
         g = receiver_above(g, 0);
-        if (g == NULL) {
-            return -ESRCH;
-        }
+        rc = g == NULL ? -ESRCH : 0;
     }
-    if (g == hub->current) {
+    if (rc == 0 && g == hub->current) {
         if (ret_out != NULL) {
             *ret_out = in;
         }
         return 0;
     }
-    if (!takes_switch(g)) {
-        return -EBUSY;
+    if (rc == 0 && !takes_switch(g)) {
+        rc = -EBUSY;
+    }
+    if (rc < 0) {
+        return (int)gev__ret(rc);
     }
     deliver(g, 0, in);
     return switch_and_wait(hub, g, ret_out);
@@ -165,16 +173,19 @@ static int throw_above(struct gev_hub *hub, const struct gev_greenlet *g,
     struct gev_greenlet *p = receiver_above(g, error);
 
     if (p == NULL || p == hub->current) {
-        return -error;
+        return (int)gev__ret(-error);
     }
     if (p->state != GEV__SUSPENDED) {
-        return gev__throw(p, error);
+        return (int)gev__ret(gev__throw(p, error));
     }
-    deliver(p, -error, NULL);
+    deliver(p, error, NULL);
     return switch_and_wait(hub, p, NULL);
 }
 
-static int throw_into(struct gev_hub *hub, struct gev_greenlet *g, int error)
+/* Throws into one that the hub runs, or that cannot get it: 0, -errno, or 1:
+ * it is for the caller to switch. */
+static int throw_without_switch(struct gev_hub *hub, struct gev_greenlet *g,
+                                int error)
 {
     int rc = gev__greenlet_is_mine(hub, g);
 
@@ -201,11 +212,18 @@ static int throw_into(struct gev_hub *hub, struct gev_greenlet *g, int error)
     if (g->state == GEV__PARKED || g->state == GEV__READY) {
         return gev__throw(g, error);
     }
-    if (hub->current->alerts & GEV__ALERT_NOPARK) {
-        return -EPERM;
+    return hub->current->alerts & GEV__ALERT_NOPARK ? -EPERM : 1;
+}
+
+static int throw_into(struct gev_hub *hub, struct gev_greenlet *g, int error)
+{
+    int rc = throw_without_switch(hub, g, error);
+
+    if (rc <= 0) {
+        return (int)gev__ret(rc);
     }
     if (g->state == GEV__SUSPENDED) {
-        deliver(g, -error, NULL);
+        deliver(g, error, NULL);
         return switch_and_wait(hub, g, NULL);
     }
     if (g->state == GEV__NEW) {
@@ -230,7 +248,7 @@ void gev__raw_abandon(struct gev_greenlet *g)
         if (gev__greenlet_is_counted(g->parent)) {
             gev__greenlet_ref(g->parent);
         }
-        deliver(g, -ECANCELED, NULL);
+        deliver(g, ECANCELED, NULL);
         switch_and_wait(hub, g, NULL);
     }
 }
@@ -280,12 +298,21 @@ int gev_switch(gev_greenlet *g, void *in, void **out)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1 : (int)gev__ret(switch_to(hub, g, in, out));
+    if (gev__unlikely(hub == NULL)) {
+        return -1;
+    }
+    if (gev__likely(g != NULL && g->hub == hub &&
+                    g->state == GEV__SUSPENDED &&
+                    !(hub->current->alerts & GEV__ALERT_NOPARK))) {
+        deliver_value(g, in);
+        return switch_and_wait(hub, g, out);
+    }
+    return switch_to(hub, g, in, out);
 }
 
 int gev_throw(gev_greenlet *g, int error)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1 : (int)gev__ret(throw_into(hub, g, error));
+    return hub == NULL ? -1 : throw_into(hub, g, error);
 }

@@ -36,6 +36,10 @@
 #include <valgrind/valgrind.h>
 #endif
 
+#if defined(GEV__ASAN) || defined(GEV__TSAN)
+#define GEV__SANITIZES_SWITCHES 1
+#endif
+
 struct gev__sanitizer {
 #ifdef GEV__ASAN
     void *fake_stack;

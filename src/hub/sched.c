@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/cancel.h"
-#include "hub/switch.h"
+#include "hub/park.h"
 
 #include <math.h>
 
@@ -18,16 +18,8 @@
 
 void gev__ready_push(struct gev_hub *hub, struct gev_greenlet *g, int rc)
 {
-    g->state = GEV__READY;
     g->wake_rc = rc;
-    g->ready_next = NULL;
-    if (hub->ready_head == NULL) {
-        hub->ready_head = g;
-    } else {
-        hub->ready_tail->ready_next = g;
-    }
-    hub->ready_tail = g;
-    hub->ready_count++;
+    gev__ready_push_inline(hub, g);
 }
 
 void gev__hub_requeue(struct gev_hub *hub)
@@ -45,7 +37,8 @@ void gev__hub_kick(struct gev_hub *hub)
     }
 }
 
-static GEV__NOINLINE bool poll_is_due(struct gev_hub *hub)
+/* A look at the clock: must the hub poll the loop before the next greenlet? */
+bool gev__poll_is_due(struct gev_hub *hub)
 {
     int64_t now = gev__clock_now();
     int64_t left = hub->last_poll + POLL_INTERVAL - now;
@@ -57,12 +50,17 @@ static GEV__NOINLINE bool poll_is_due(struct gev_hub *hub)
         hub->clock_granted = (uint32_t)(left / each) + 1;
     }
     hub->clock_credit = hub->clock_granted;
-    return left <= 0 || gev__clock_is_virtual();
+    if ((left > 0 && !gev__clock_is_virtual()) ||
+        hub->current == hub->hub_greenlet) {
+        return false;
+    }
+    hub->poll_due = true;
+    return true;
 }
 
 /* What is on the queue without being READY: a greenlet that was killed before
  * its turn (true: dropped, go on), or the mark behind which timeouts fire. */
-static GEV__COLD bool pass_over(struct gev_hub *hub, struct gev_greenlet *g)
+bool gev__pass_over(struct gev_hub *hub, struct gev_greenlet *g)
 {
     if (g == &hub->timeouts_mark) {
         hub->timeouts_turn = true;
@@ -73,58 +71,14 @@ static GEV__COLD bool pass_over(struct gev_hub *hub, struct gev_greenlet *g)
     return true;
 }
 
-GEV__INLINE struct gev_greenlet *pick(struct gev_hub *hub)
-{
-    for (;;) {
-        struct gev_greenlet *g = hub->ready_head;
-        if (g == NULL) {
-            return hub->hub_greenlet;
-        }
-        if (gev__unlikely(--hub->clock_credit == 0) && poll_is_due(hub) &&
-            hub->current != hub->hub_greenlet) {
-            hub->poll_due = true;
-            return hub->hub_greenlet;
-        }
-        hub->ready_head = g->ready_next;
-        hub->ready_count--;
-        if (gev__likely(g->state == GEV__READY)) {
-            return g;
-        }
-        if (!pass_over(hub, g)) {
-            return hub->hub_greenlet;
-        }
-    }
-}
-
 struct gev_greenlet *gev__pick(struct gev_hub *hub)
 {
-    return pick(hub);
-}
-
-void gev__switch_away(struct gev_hub *hub, struct gev_greenlet *from)
-{
-    gev__switch(hub, from, pick(hub));
+    return gev__pick_inline(hub);
 }
 
 int gev__park(struct gev_hub *hub, struct gev__wait_for what)
 {
-    struct gev_greenlet *g = hub->current;
-
-    if (gev__unlikely(g->alerts != 0)) {
-        int rc = gev__park_check(hub);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    g->state = GEV__PARKED;
-    g->parks++;
-    g->wait_kind = what.kind;
-    g->wait_events = what.events;
-    g->wait_object = what.object;
-    g->parked_at = hub->now;
-    gev__switch(hub, g, pick(hub));
-    g->failed_parks = 0;
-    return g->wake_rc;
+    return gev__park_inline(hub, what);
 }
 
 bool gev__wake(struct gev_greenlet *g, int rc)
@@ -169,7 +123,7 @@ static int park_with_timer(struct gev_hub *hub, struct gev__wait_for what,
     if (rc < 0) {
         return rc;
     }
-    rc = gev__park(hub, what);
+    rc = gev__park_unchecked(hub, what);
     gev__timer_disarm(hub, &g->timer);
     return rc;
 }
@@ -192,7 +146,8 @@ int gev__sleep_until(struct gev_hub *hub, int64_t deadline)
     return park_with_timer(hub, what, GEV__SLEEPS, deadline, fire_sleep);
 }
 
-int gev__yield(struct gev_hub *hub)
+/* Inline in gev_yield, so that nothing returns after the switch. */
+GEV__INLINE int yield(struct gev_hub *hub)
 {
     struct gev_greenlet *g = hub->current;
 
@@ -202,14 +157,19 @@ int gev__yield(struct gev_hub *hub)
             return rc;
         }
     }
-    gev__ready_push(hub, g, 0);
-    struct gev_greenlet *next = pick(hub);
+    gev__ready_push_inline(hub, g);
+    struct gev_greenlet *next = gev__pick_inline(hub);
     if (gev__unlikely(next == g)) {
         g->state = GEV__RUNNING;
         return 0;
     }
-    gev__switch(hub, g, next);
-    return g->wake_rc;
+    g->ctx.rc = 0;
+    return gev__switch_and_return(hub, g, next);
+}
+
+int gev__yield(struct gev_hub *hub)
+{
+    return yield(hub);
 }
 
 int64_t gev__now_base(struct gev_hub *hub)
@@ -266,8 +226,12 @@ int gev_yield(void)
     if (hub == NULL) {
         return -1;
     }
-    gev__scopes_check(hub);
-    return (int)gev__ret(gev__yield(hub));
+    if (gev__unlikely(hub->current->alerts != 0 ||
+                      hub->current->scopes != NULL)) {
+        gev__scopes_check(hub);
+        return (int)gev__ret(gev__yield(hub));
+    }
+    return yield(hub);
 }
 
 int gev_idle(void)

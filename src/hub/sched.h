@@ -110,11 +110,6 @@ void gev__hub_kick(struct gev_hub *hub);
  * that are ready now. */
 void gev__hub_requeue(struct gev_hub *hub);
 
-/* Gives up the CPU for good or until the state says otherwise: switches to the
- * next ready greenlet, or to the hub if there is none or the loop must be
- * polled. The caller has set its own state and put itself where it belongs. */
-void gev__switch_away(struct gev_hub *hub, struct gev_greenlet *from);
-
 /* Takes the next greenlet to run off the ready queue; the hub greenlet if there
  * is none, or if the loop is due to be polled. */
 struct gev_greenlet *gev__pick(struct gev_hub *hub);

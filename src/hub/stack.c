@@ -327,7 +327,7 @@ long gev__stack_touched(const struct gev_greenlet *g)
         }
         for (size_t i = 0; i < pages; i++, p += page) {
             if (map[i] & 1) {
-                return (long)((const char *)g - p);
+                return (long)(high - p);
             }
         }
     }

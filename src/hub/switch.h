@@ -10,8 +10,11 @@
 
 #include <string.h>
 
-GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
-                             struct gev_greenlet *to)
+/* Everything but the registers: afterwards the thread is `to`'s, but for the
+ * stack it runs on. The comer has nothing left to restore. */
+GEV__INLINE void gev__switch_state(struct gev_hub *hub,
+                                   struct gev_greenlet *from,
+                                   struct gev_greenlet *to)
 {
     assert(hub == gev__thread_hub);
     assert(from != to);
@@ -22,7 +25,7 @@ GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
            to->state == GEV__NEW);
 
     from->saved_errno = *hub->errno_location;
-    gev__fp_save(&from->fp);
+    *hub->errno_location = to->saved_errno;
     gev__fp_switch(&from->fp, &to->fp);
     if (gev__unlikely(hub->eh_globals != NULL)) {
         memcpy(from->eh_globals, hub->eh_globals, sizeof(from->eh_globals));
@@ -33,9 +36,30 @@ GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
     hub->switches++;
     gev__sanitize_leave(&from->sanitizer, &to->sanitizer,
                         from->state == GEV__DEAD || from->state == GEV__FREE);
+}
+
+GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
+                             struct gev_greenlet *to)
+{
+    gev__switch_state(hub, from, to);
     gev__context_switch(&from->ctx, &to->ctx);
     gev__sanitize_enter(&from->sanitizer, false);
-    *hub->errno_location = from->saved_errno;
+}
+
+/* As the last thing a function does: `return gev__switch_and_return(...)`.
+ * Whoever switches back has set from->ctx.rc, which the function then returns,
+ * without a `ret` that the processor would mispredict. */
+GEV__INLINE int gev__switch_and_return(struct gev_hub *hub,
+                                       struct gev_greenlet *from,
+                                       struct gev_greenlet *to)
+{
+#ifdef GEV__SANITIZES_SWITCHES
+    gev__switch(hub, from, to);
+    return (int)from->ctx.rc;
+#else
+    gev__switch_state(hub, from, to);
+    return gev__jump(&from->ctx, &to->ctx);
+#endif
 }
 
 #endif

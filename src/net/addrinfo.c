@@ -136,7 +136,7 @@ static int use_service(struct request *rq, const struct socket_kind *first,
     return rq->n_endpoints > 0 ? 0 : EAI_SERVICE;
 }
 
-/* Digits only: a port, which must be one. */
+/* Digits only, or nothing. */
 static bool is_number(const char *service)
 {
     return service[strspn(service, "0123456789")] == '\0';
@@ -152,14 +152,10 @@ static int resolve_service(struct request *rq, const char *service)
     if (service == NULL || *service == '\0') {
         return use_port(rq, first, 0);
     }
-    bool number = is_number(service);
-    if (!number && (rq->flags & AI_NUMERICSERV) != 0) {
-        return EAI_NONAME;
-    }
     if (first->name == NULL) {
         return EAI_SERVICE;
     }
-    if (!number) {
+    if (!is_number(service)) {
         return use_service(rq, first, service);
     }
     unsigned long port = strtoul(service, NULL, 10);
@@ -435,8 +431,9 @@ void gev__freeaddrinfo(struct addrinfo *list)
 
 /* --- all of it ------------------------------------------------------------ */
 
+/* In libc's order, for the sake of who asks several impossible things. */
 static int check_hints(const struct addrinfo *hints, const char *node,
-                       struct request *ret_rq)
+                       const char *service, struct request *ret_rq)
 {
     *ret_rq = (struct request){.flags = DEFAULT_FLAGS};
     if (hints != NULL) {
@@ -451,14 +448,15 @@ static int check_hints(const struct addrinfo *hints, const char *node,
     if ((ret_rq->flags & AI_CANONNAME) != 0 && node == NULL) {
         return EAI_BADFLAGS;
     }
-    switch (ret_rq->family) {
-    case AF_UNSPEC:
-    case AF_INET:
-    case AF_INET6:
-        return 0;
-    default:
+    if (ret_rq->family != AF_UNSPEC && ret_rq->family != AF_INET &&
+        ret_rq->family != AF_INET6) {
         return EAI_FAMILY;
     }
+    if ((ret_rq->flags & AI_NUMERICSERV) != 0 && service != NULL &&
+        !is_number(service)) {
+        return EAI_NONAME;
+    }
+    return 0;
 }
 
 /* libc takes "*" for nothing. */
@@ -480,7 +478,7 @@ int gev__getaddrinfo(struct gev_hub *hub, const char *node, const char *service,
     if (node == NULL && service == NULL) {
         return EAI_NONAME;
     }
-    int code = check_hints(hints, node, &rq);
+    int code = check_hints(hints, node, service, &rq);
     if (code == 0) {
         code = resolve_service(&rq, service);
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/channel.h"
 
+#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -11,6 +13,10 @@
 #include "base/error.h"
 #include "base/sys.h"
 #include "hub/watch.h"
+
+/* Of GEV_DNS_SERVERS: how many, and how long one is with brackets and port. */
+#define SERVERS_MAX 16
+#define SERVER_LENGTH_MAX 64
 
 /* One of c-ares's sockets. */
 struct dns_socket {
@@ -108,7 +114,14 @@ static ares_ssize_t call_sendv(ares_socket_t fd, const struct iovec *iov, int n,
     (void)arg;
     /* msghdr has no const; sendmsg() does not write there. */
     memcpy(&msg.msg_iov, &iov, sizeof msg.msg_iov);
-    return gev__ret(gev__sys_sendmsg(fd, &msg, MSG_NOSIGNAL));
+    ssize_t rc = gev__sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+    if (rc == -ECONNREFUSED) {
+        /* The fate of an earlier datagram. c-ares would charge this one with
+         * it and let that one time out; when this one is refused too, a read
+         * tells it, and all questions move on at once. */
+        rc = gev__sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
+    }
+    return gev__ret(rc);
 }
 
 static const struct ares_socket_functions socket_calls = {
@@ -313,14 +326,71 @@ int gev__channel_lookups(const struct gev__dns_conf *conf,
     return rc;
 }
 
-static int set_servers(ares_channel ares, const char *servers)
+/* One of GEV_DNS_SERVERS: "9.9.9.9", "9.9.9.9:53", "::1", "[::1]:53". Cuts the
+ * text up. (c-ares's own reader takes 1.2.3 for 1.2.3.0, and any port.) */
+static bool parse_server(char *text, struct ares_addr_port_node *ret_server)
 {
-    unsigned long before = gev__channel_refusals();
+    char *colon = strrchr(text, ':');
+    char *port = NULL;
 
-    if (servers == NULL) {
-        return 0;
+    *ret_server = (struct ares_addr_port_node){.family = AF_INET};
+    if (*text == '[') {
+        char *end = strchr(text++, ']');
+        if (end == NULL || (end[1] != ':' && end[1] != '\0')) {
+            return false;
+        }
+        port = end[1] == ':' ? end + 2 : NULL;
+        *end = '\0';
+        ret_server->family = AF_INET6;
+    } else if (colon != NULL && colon == strchr(text, ':')) {
+        port = colon + 1;
+        *colon = '\0';
+    } else if (colon != NULL) {
+        ret_server->family = AF_INET6;
     }
-    return init_error(ares_set_servers_ports_csv(ares, servers), before);
+    if (port != NULL) {
+        char *end;
+        unsigned long number = strtoul(port, &end, 10);
+        if (*port < '0' || *port > '9' || *end != '\0' || number == 0 ||
+            number > UINT16_MAX) {
+            return false;
+        }
+        ret_server->udp_port = (int)number;
+        ret_server->tcp_port = (int)number;
+    }
+    return inet_pton(ret_server->family, text, &ret_server->addr) == 1;
+}
+
+static int set_servers(ares_channel ares, const char *text)
+{
+    struct ares_addr_port_node servers[SERVERS_MAX];
+    char word[SERVER_LENGTH_MAX + 1];
+    size_t n = 0;
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, ", \t");
+        if (len > SERVER_LENGTH_MAX || n == SERVERS_MAX) {
+            return -EINVAL;
+        }
+        memcpy(word, text, len);
+        word[len] = '\0';
+        text += len + (text[len] != '\0');
+        if (len == 0) {
+            continue;
+        }
+        if (!parse_server(word, &servers[n])) {
+            return -EINVAL;
+        }
+        if (n > 0) {
+            servers[n - 1].next = &servers[n];
+        }
+        n++;
+    }
+    if (n == 0) {
+        return -EINVAL;
+    }
+    unsigned long before = gev__channel_refusals();
+    return init_error(ares_set_servers_ports(ares, servers), before);
 }
 
 static int open_ares(struct gev__channel *ch, const struct gev__dns_conf *conf)
@@ -345,7 +415,9 @@ static int open_ares(struct gev__channel *ch, const struct gev__dns_conf *conf)
     }
     ares_set_socket_functions(ch->ares, &socket_calls, NULL);
     ares_set_socket_callback(ch->ares, on_create, ch);
-    rc = set_servers(ch->ares, conf->servers);
+    if (conf->servers != NULL) {
+        rc = set_servers(ch->ares, conf->servers);
+    }
     if (rc < 0) {
         ares_destroy(ch->ares);
     }

@@ -59,7 +59,7 @@ int gev_getnameinfo(const struct sockaddr *addr, socklen_t addrlen, char *host,
     if (hub == NULL) {
         return EAI_SYSTEM;
     }
-    return leave(gev__getnameinfo(hub, addr, addrlen, &out, flags, GEV__NEVER,
-                                  &error),
-                 error);
+    int rc = gev__getnameinfo(hub, addr, addrlen, &out, flags, GEV__NEVER,
+                              &error);
+    return leave(rc, error);
 }

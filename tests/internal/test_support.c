@@ -57,9 +57,10 @@ GEV_TEST(leaks_a_mapping)
 GEV_TEST(leaves_a_child)
 {
     if (fork() == 0) {
-        usleep(300000);
         _exit(0);
     }
+    siginfo_t info; /* or the next test would see it, too */
+    expect_ok(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT));
 }
 
 GEV_TEST(waits_for_ever)
@@ -185,7 +186,13 @@ static int yield(void *arg)
 
 GEV_TEST(sweep_makes_the_hub_fail)
 {
-    expect_ge(fault_sweep(yield, NULL, memory, 1, 0), 3);
+    static const struct fault_case cases[] = {
+        /* What libev asks for it gets in the end: see hub/evalloc.c. */
+        {"memory", FAULT_AT(ALLOC), ENOMEM, .may_succeed = true,
+         .allowed = {ENOMEM}},
+        {"descriptors", FAULT_AT(OPEN), EMFILE, .allowed = {EMFILE}},
+    };
+    expect_ge(fault_sweep(yield, NULL, cases, 2, 0), 3);
 }
 
 /* --- What comes of them --------------------------------------------------- */
@@ -202,7 +209,7 @@ static const struct {
     ENTRY(leaks_a_descriptor, "1", 1, "descriptors were open before"),
     ENTRY(leaks_a_block, "1", 1, "1 blocks are still allocated"),
     ENTRY(leaks_a_mapping, "1", 1, "1048576 bytes of stacks are still mapped"),
-    ENTRY(leaves_a_child, "1", 1, "a child process was left"),
+    ENTRY(leaves_a_child, "1", 1, "a child process was left, unreaped"),
     ENTRY(waits_for_ever, "0.005", 99, "waits_for_ever hangs"),
     ENTRY(crashes, "1", -1, ""),
     ENTRY(is_skipped, "1", 0, "skipped: no reason"),
