@@ -49,8 +49,9 @@ typedef void *(*gev_fn)(void *arg);
 typedef struct gev_attr {
     size_t size;       /**< sizeof(gev_attr): room to grow */
     const char *name;  /**< copied; default: the function's name at the spawn */
-    size_t stack_size; /**< bytes, rounded up to pages, at least 16 KiB; 0:
-                            64 KiB (twice that under AddressSanitizer) */
+    size_t stack_size; /**< bytes at least: the next of 64, 192, 448 KiB ... is
+                            taken; 0: 64 KiB (all larger under
+                            AddressSanitizer) */
     unsigned flags;    /**< none yet: 0 */
 } gev_attr;
 

@@ -25,9 +25,10 @@
 
 GEV_BEGIN_DECLS
 
-/** A scope; place it anywhere, usually on the stack. All-zero is fresh. */
+/** A scope; place it anywhere, usually on the stack. It belongs to the greenlet
+ *  that begins it: for any other, the calls below find no scope in it. */
 typedef struct gev_timeout {
-    void *priv[12]; /**< opaque */
+    uint64_t priv[4]; /**< opaque */
 } gev_timeout;
 
 /** Begins a scope: after @p seconds every park of this greenlet fails with
@@ -37,8 +38,8 @@ typedef struct gev_timeout {
  *  scope never fires.
  *
  *  Parks:  no.
- *  Owns:   borrows @p t until gev_timeout_end() or the greenlet's end, which
- *          drops scopes left open.
+ *  Owns:   keeps no pointer to @p t: a scope that is never ended is dropped
+ *          when its greenlet ends.
  *  @return 0, or -1 on error
  *
  *  Errors:

@@ -31,9 +31,9 @@ const char *gev__strerror(int error)
     if (text != NULL) {
         return text;
     }
-    int eai = error - (int)GEV_EAI_BASE;
-    if (eai > 0 && eai < EAI_END) {
+    if (error > (int)GEV_EAI_BASE && error < (int)GEV_EAI_BASE + EAI_END) {
         /* GEV_EAI() took the sign away, which differs between systems. */
+        int eai = error - (int)GEV_EAI_BASE;
         text = gai_strerror(EAI_NONAME < 0 ? -eai : eai);
     } else {
         /* strerror() is not thread-safe, and strerror_r() wants a buffer. */

@@ -138,6 +138,7 @@ static void print_wait(FILE *out, const struct gev_greenlet *g)
         fprintf(out, " sleeping");
         break;
     case GEV__WAIT_JOIN:
+    case GEV__WAIT_JOIN_DIRECT:
         if (other == NULL) {
             fprintf(out, " joining");
             break;
@@ -260,7 +261,7 @@ ssize_t gev_stack_used(const gev_greenlet *g)
     if (g == NULL) {
         return gev__ret(-EINVAL);
     }
-    if (!gev__greenlet_is_counted(g) && g != g->hub->hub_greenlet) {
+    if (g == &g->hub->main_storage) {
         return 0;
     }
     return gev__ret(gev__stack_touched(g));

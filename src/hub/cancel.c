@@ -3,7 +3,6 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 
@@ -115,13 +114,6 @@ void gev__alert(struct gev_greenlet *g)
 void gev__kill(struct gev_greenlet *g)
 {
     g->alerts |= GEV__ALERT_KILLED;
-    if (g->state == GEV__SUSPENDED && !(g->flags & GEV__UNDER_HUB) &&
-        g != g->hub->main_greenlet) {
-        /* A raw one waits for a switch that a kill must not wait for. */
-        gev__raw_deliver_error(g, ECANCELED);
-        gev__ready_push(g->hub, g, 0);
-        return;
-    }
     gev__alert(g);
 }
 
@@ -164,7 +156,8 @@ void gev__cancel_fini(struct gev_greenlet *g)
         struct gev__scope *s = g->scopes;
         g->scopes = s->outer;
         gev__timer_disarm(g->hub, &s->timer);
-        s->greenlet = NULL;
+        s->outer = g->hub->free_scopes;
+        g->hub->free_scopes = s;
     }
     while (g->throws != NULL) {
         struct gev__throw *t = g->throws;

@@ -20,19 +20,20 @@ struct gev__throw {
     int code;
 };
 
-/* A timeout scope: what is inside a gev_timeout. */
+/* A timeout scope. Not inside the user's gev_timeout: that may lie in a frame
+ * that is gone when the scope expires or its greenlet ends, if somebody forgot
+ * to end it. The gev_timeout holds an id to find the scope by. */
 struct gev__scope {
     struct gev__timer timer;
-    struct gev__scope *outer; /* next on g->scopes */
-    struct gev_greenlet *greenlet; /* who began it; NULL: not begun */
+    struct gev__scope *outer;      /* next on g->scopes, or on hub->free_scopes */
+    struct gev_greenlet *greenlet; /* who began it */
+    uint64_t id;                   /* timer.seq at the begin: unique in the hub */
     double seconds;
     int64_t deadline; /* ns, GEV__NEVER */
     int error;
     uint16_t shields; /* depth of shields when it began */
     bool expired;
 };
-static_assert(sizeof(struct gev__scope) <= sizeof(void *) * 12,
-              "grow gev_timeout");
 
 /* Kills: sets the alert, and ends the park it may be in. */
 void gev__kill(struct gev_greenlet *g);
@@ -51,6 +52,9 @@ void gev__alert(struct gev_greenlet *g);
 
 /* At g's end: drops open scopes and undelivered codes. */
 void gev__cancel_fini(struct gev_greenlet *g);
+
+/* At the hub's end. */
+void gev__scopes_fini(struct gev_hub *hub);
 
 /* Expires scopes of the current greenlet whose deadline a long stretch without
  * a turn of the loop has passed. Free without scopes. */

@@ -74,6 +74,11 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
     __asm__ volatile("mrs %0, fpcr" : "=r"(c->fpcr));
 }
 
+GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(c->fpcr));
+}
+
 GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {

@@ -85,6 +85,11 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
                      : "=m"(c->mxcsr), "=m"(c->x87));
 }
 
+GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
+{
+    __asm__ volatile("ldmxcsr %0\n\tfldcw %1" : : "m"(c->mxcsr), "m"(c->x87));
+}
+
 GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {

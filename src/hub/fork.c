@@ -109,7 +109,7 @@ static void become_main(struct gev_hub *hub)
         hub->live--;
     }
     old->state = GEV__DEAD;
-    old->refs = 1 << 30; /* part of the hub: never freed by a reference */
+    self->refs += GEV__REFS_OF_HUB; /* like main's */
     hub->main_greenlet = self;
     hub->hub_greenlet->parent = self;
     self->parent = NULL;

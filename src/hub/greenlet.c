@@ -6,6 +6,7 @@
 #include "hub/cancel.h"
 #include "hub/defer.h"
 #include "hub/link.h"
+#include "hub/make.h"
 #include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/park.h"
@@ -14,11 +15,6 @@
 
 static const char fail_mark_storage;
 void *const gev__fail_mark = (void *)(uintptr_t)&fail_mark_storage;
-
-bool gev__greenlet_is_counted(const struct gev_greenlet *g)
-{
-    return g != g->hub->hub_greenlet && g != g->hub->main_greenlet;
-}
 
 int gev__greenlet_is_mine(const struct gev_hub *hub,
                           const struct gev_greenlet *g)
@@ -50,53 +46,25 @@ int gev__greenlet_make(struct gev_hub *hub, const struct gev__make *make,
                        struct gev_greenlet **ret_greenlet)
 {
     struct gev_greenlet *g;
-    size_t size = make->stack_size == 0 ? GEV__STACK_DEFAULT : make->stack_size;
 
     if (make->fn == NULL) {
         return -EINVAL;
     }
-    int rc = gev__stack_get(&hub->stacks, size, &g);
+    int rc = gev__stack_get(&hub->stacks,
+                            make->stack_size == 0 ? GEV__STACK_DEFAULT
+                                                  : make->stack_size,
+                            &g);
     if (rc < 0) {
         return rc;
     }
-    gev__context_make(&g->ctx, gev__stack_low(g), g);
-    g->hub = hub;
-    g->state = GEV__NEW;
-    g->alerts = 0;
-    g->flags = 0;
-    g->saved_errno = 0;
-    g->fp = hub->fp;
-    g->parks = 0;
-    g->eh_globals[0] = NULL;
-    g->eh_globals[1] = NULL;
-    g->fn = make->fn;
-    g->arg = make->arg;
-    g->value = NULL;
-    g->error = 0;
-    g->refs = 1;
-    g->shields = 0;
-    gev__list_init(&g->links);
-    g->parent = hub->hub_greenlet;
-    g->timer.pos = GEV__TIMER_IDLE;
-    g->scopes = NULL;
-    g->throws = NULL;
-    g->defers = NULL;
-    g->failed_parks = 0;
-    g->id = ++hub->next_id;
-    g->spawner = hub->current->id;
-    g->name = make->name;
-    g->site = make->site;
-    g->linked = NULL;
-    if (gev__unlikely(make->own_name)) {
+    gev__greenlet_init(hub, g, make->fn, make->arg, make->site, make->name);
+    if (make->own_name) {
         rc = gev__greenlet_rename(g, make->name);
         if (rc < 0) {
+            hub->live--;
             gev__stack_put(&hub->stacks, g);
             return rc;
         }
-    }
-    hub->spawned++;
-    if (++hub->live > hub->peak) {
-        hub->peak = hub->live;
     }
     *ret_greenlet = g;
     return 0;
@@ -112,14 +80,13 @@ void gev__greenlet_start(struct gev_greenlet *g)
 /* --- ending ---------------------------------------------------------------- */
 
 /* Frees greenlets up a chain of parents whose last reference this was. */
-static void free_greenlet(struct gev_greenlet *g)
+static GEV__NOINLINE void free_with_parents(struct gev_greenlet *g)
 {
     while (g != NULL) {
         struct gev_hub *hub = g->hub;
-        struct gev_greenlet *parent = g->parent;
         struct gev_greenlet *linked = g->linked;
-
-        bool counted = parent != NULL && gev__greenlet_is_counted(parent);
+        struct gev_greenlet *parent =
+            g->parent == hub->hub_greenlet ? NULL : g->parent;
 
         assert(g->state == GEV__DEAD && g->refs == 0);
         gev__links_drop(g);
@@ -131,12 +98,25 @@ static void free_greenlet(struct gev_greenlet *g)
             gev__greenlet_unref(linked);
         }
         g = NULL;
-        if (counted && --parent->refs == 0) {
+        if (parent != NULL && --parent->refs == 0) {
             gev__greenlet_abandoned(parent, &g);
         }
         if (gev__unlikely(hub->closed)) {
             gev__hub_handle_gone(hub);
         }
+    }
+}
+
+GEV__INLINE void free_greenlet(struct gev_greenlet *g)
+{
+    struct gev_hub *hub = g->hub;
+
+    if (gev__likely(g->parent == hub->hub_greenlet && g->linked == NULL &&
+                    !(g->flags & GEV__OWN_NAME) && !hub->closed &&
+                    gev__list_is_empty(&g->links))) {
+        gev__stack_put(&hub->stacks, g);
+    } else {
+        free_with_parents(g);
     }
 }
 
@@ -169,15 +149,16 @@ void gev__greenlet_abandoned(struct gev_greenlet *g,
     }
 }
 
-void gev__greenlet_unref(struct gev_greenlet *g)
+/* The last reference is gone. */
+void gev__greenlet_released(struct gev_greenlet *g)
 {
-    assert(g->refs > 0 || !gev__greenlet_is_counted(g));
-    if (gev__greenlet_is_counted(g) && --g->refs == 0) {
-        struct gev_greenlet *dead = g;
-        if (gev__unlikely(g->state != GEV__DEAD)) {
-            gev__greenlet_abandoned(g, &dead);
-        }
-        free_greenlet(dead);
+    if (gev__likely(g->state == GEV__DEAD)) {
+        free_greenlet(g);
+        return;
+    }
+    gev__greenlet_abandoned(g, &g);
+    if (g != NULL) {
+        free_with_parents(g);
     }
 }
 
@@ -205,7 +186,7 @@ static GEV__COLD _Noreturn void end_main(struct gev_greenlet *g)
     exit(EXIT_SUCCESS);
 }
 
-_Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
+GEV__INLINE _Noreturn void end(struct gev_greenlet *g, void *value)
 {
     struct gev_hub *hub = g->hub;
 
@@ -226,7 +207,7 @@ _Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
     if (gev__unlikely(!(g->flags & GEV__UNDER_HUB))) {
         next = gev__raw_end(g);
     }
-    if (gev__list_first(&g->links) != NULL || (g->flags & GEV__REPORT)) {
+    if (!gev__list_is_empty(&g->links) || (g->flags & GEV__REPORT)) {
         gev__links_fire(g);
     }
     if (gev__unlikely(hub->closing) && hub->live == 0) {
@@ -240,12 +221,12 @@ _Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
          * one before the switch. */
         free_greenlet(g);
     }
-    if (gev__likely(next == NULL)) {
-        gev__switch(hub, g, gev__pick_inline(hub));
-    } else {
-        gev__switch(hub, g, next);
-    }
-    __builtin_unreachable();
+    gev__switch_for_good(hub, g, next != NULL ? next : gev__pick_inline(hub));
+}
+
+_Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
+{
+    end(g, value);
 }
 
 _Noreturn void gev__greenlet_main(struct gev__context *c)
@@ -256,10 +237,10 @@ _Noreturn void gev__greenlet_main(struct gev__context *c)
     gev__sanitize_enter(&g->sanitizer, true);
     if (gev__unlikely(g->hub->closing) && !(g->flags & GEV__BEGUN)) {
         g->alerts |= GEV__ALERT_KILLED;
-        gev__greenlet_exit(g, NULL);
+        end(g, NULL);
     }
     g->flags |= GEV__BEGUN;
-    gev__greenlet_exit(g, g->fn(g->arg));
+    end(g, g->fn(g->arg));
 }
 
 void gev__greenlet_cancel(struct gev_greenlet *g, int error)

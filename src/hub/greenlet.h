@@ -48,6 +48,26 @@ enum gev__greenlet_flag {
     GEV__TIMED_OUT = 1 << 8  /* its last park ended by its own timeout */
 };
 
+/* A link: what happens when a greenlet ends. Allocated, but for joins. */
+struct gev__link {
+    struct gev__list node; /* on g->links */
+    uint8_t kind;          /* enum gev__link_kind */
+    uint8_t which;         /* enum gev_link_which */
+    gev_link_fn fn;        /* RUN, RAW, NOTE */
+    union {
+        void *arg;                     /* RUN, RAW, NOTE */
+        struct gev_greenlet *greenlet; /* JOIN: joiner; TO: receiver, counted */
+    };
+};
+
+enum gev__link_kind {
+    GEV__LINK_JOIN, /* wakes a joiner; on the joiner's stack */
+    GEV__LINK_RUN,  /* fn in a greenlet of its own */
+    GEV__LINK_RAW,  /* fn in the hub */
+    GEV__LINK_NOTE, /* the same; the link is part of its owner's memory */
+    GEV__LINK_TO    /* throws into the receiver */
+};
+
 struct gev_greenlet {
     /* --- what a switch touches -------------------------------------------- */
     struct gev__context ctx; /* saved while not RUNNING; first: gev__entry */
@@ -75,9 +95,11 @@ struct gev_greenlet {
     uint8_t colour;
     uint16_t shields; /* depth of gev_shield_begin */
     struct gev__list links; /* of gev__link: whom its end concerns, in order */
-    struct gev_greenlet *parent; /* counted, unless it is the hub or main */
+    struct gev_greenlet *parent; /* counted, but for the hub's spawned ones */
 
     /* --- waiting ------------------------------------------------------------ */
+    struct gev__link join; /* of gev_join without a timeout: nothing of it is on
+                              the stack, so that it can end in a jump */
     int64_t parked_at;  /* ns; hub->now when it parked */
     const void *wait_object;
     uint32_t wait_kind; /* struct gev__wait_for, valid while PARKED */
@@ -96,26 +118,6 @@ struct gev_greenlet {
     struct gev_greenlet *linked; /* counted: gev_linked */
     struct gev__list ended; /* on hub->ended while its links are due */
     struct gev__sanitizer sanitizer; /* survives reuse of the slot */
-};
-
-/* A link: what happens when a greenlet ends. Allocated, but for joins. */
-struct gev__link {
-    struct gev__list node; /* on g->links */
-    uint8_t kind;          /* enum gev__link_kind */
-    uint8_t which;         /* enum gev_link_which */
-    gev_link_fn fn;        /* RUN, RAW, NOTE */
-    union {
-        void *arg;                     /* RUN, RAW, NOTE */
-        struct gev_greenlet *greenlet; /* JOIN: joiner; TO: receiver, counted */
-    };
-};
-
-enum gev__link_kind {
-    GEV__LINK_JOIN, /* wakes a joiner; on the joiner's stack */
-    GEV__LINK_RUN,  /* fn in a greenlet of its own */
-    GEV__LINK_RAW,  /* fn in the hub */
-    GEV__LINK_NOTE, /* the same; the link is part of its owner's memory */
-    GEV__LINK_TO    /* throws into the receiver */
 };
 
 /* Options of a new greenlet, settled. */
@@ -152,15 +154,22 @@ GEV__INLINE void gev__greenlet_ref(struct gev_greenlet *g)
 {
     g->refs++;
 }
-void gev__greenlet_unref(struct gev_greenlet *g);
+void gev__greenlet_released(struct gev_greenlet *g);
+GEV__INLINE void gev__greenlet_unref(struct gev_greenlet *g)
+{
+    assert(g->refs > 0);
+    if (--g->refs == 0) {
+        gev__greenlet_released(g);
+    }
+}
 /* What to do with one that nobody refers to any more: *ret_free is set to it if
  * it is to be freed now, else to NULL. */
 void gev__greenlet_abandoned(struct gev_greenlet *g,
                              struct gev_greenlet **ret_free);
 
-/* The hub and main live and die with the hub: their references do not count.
- */
-bool gev__greenlet_is_counted(const struct gev_greenlet *g);
+/* What the hub's and main's references begin with: they live and die with the
+ * hub, so theirs never get to zero. */
+#define GEV__REFS_OF_HUB (1 << 30)
 
 /* 0, -EINVAL for NULL, -EPERM for another thread's. */
 int gev__greenlet_is_mine(const struct gev_hub *hub,

@@ -49,7 +49,7 @@ static void init_special(struct gev_hub *hub, struct gev_greenlet *g,
 {
     g->hub = hub;
     g->flags = GEV__STARTED | GEV__UNDER_HUB | GEV__BEGUN;
-    g->refs = 1;
+    g->refs = GEV__REFS_OF_HUB;
     gev__list_init(&g->links);
     g->timer.pos = GEV__TIMER_IDLE;
     g->name = name;
@@ -143,6 +143,7 @@ static void close_parts(struct gev_hub *hub)
         m->close(m, hub);
     }
     gev__tasks_fini(hub);
+    gev__scopes_fini(hub);
     gev__loop_close(hub);
     gev__fd_fini(hub);
     for (unsigned i = 0; i < GEV__TIMER_CLASSES; i++) {

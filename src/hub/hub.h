@@ -16,6 +16,7 @@
 struct ev_loop;
 struct gev__ev;
 struct gev__fd;
+struct gev__scope;
 struct gev__task;
 
 /* Something a module (DNS, signals) wants done when the hub ends or the process
@@ -65,6 +66,7 @@ struct gev_hub {
     bool timeouts_turn;   /* the queue has reached it */
     bool poll_due;        /* the hub was entered because the loop is due */
     struct gev_greenlet timeouts_mark; /* no greenlet: a place in the queue */
+    struct gev__scope *free_scopes; /* for the next gev_timeout_begin */
     struct gev__timer retry; /* armed while something waits for memory */
     unsigned fd_waiters;  /* waiters in the fd table */
     unsigned holds;       /* modules that wait for something (gev__hub_hold) */

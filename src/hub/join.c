@@ -27,6 +27,13 @@ int gev__join(struct gev_hub *hub, struct gev_greenlet *g, int64_t deadline)
     return rc;
 }
 
+void gev__join_direct_failed(struct gev_greenlet *joiner, int rc)
+{
+    gev__list_remove(&joiner->join.node);
+    joiner->ctx.rc = -1;
+    joiner->saved_errno = -rc;
+}
+
 static int check_all(struct gev_hub *hub, gev_greenlet *const g[], size_t n)
 {
     if (g == NULL && n > 0) {
@@ -169,19 +176,48 @@ static int get(struct gev_hub *hub, struct gev_greenlet *g, void **ret_value,
 
 /* --- public --------------------------------------------------------------- */
 
-int gev_join(gev_greenlet *g, double timeout)
+static GEV__NOINLINE int join_timeout(gev_greenlet *g, double timeout)
 {
     struct gev_hub *hub = gev__hub_get();
-    int64_t deadline = GEV__NEVER;
+    int64_t deadline;
 
-    if (gev__unlikely(hub == NULL)) {
+    if (hub == NULL) {
         return -1;
     }
     int rc = gev__greenlet_is_mine(hub, g);
-    if (rc == 0 && timeout != GEV_FOREVER) {
+    if (rc == 0) {
         rc = gev__deadline(hub, timeout, &deadline);
     }
     return (int)gev__ret(rc < 0 ? rc : gev__join(hub, g, deadline));
+}
+
+/* Without a timeout, and with nothing that speaks against parking, everything
+ * the wait needs is in the control block, and the call ends in the switch. */
+int gev_join(gev_greenlet *g, double timeout)
+{
+    struct gev_hub *hub = gev__thread_hub;
+
+    if (gev__unlikely(hub == NULL || g == NULL || g->hub != hub ||
+                      timeout != GEV_FOREVER)) {
+        return join_timeout(g, timeout);
+    }
+    if (gev__greenlet_is_dead(g)) {
+        return 0;
+    }
+    struct gev_greenlet *self = hub->current;
+    if (gev__unlikely(self->alerts != 0 || g == self)) {
+        return join_timeout(g, timeout);
+    }
+    self->join.kind = GEV__LINK_JOIN;
+    self->join.greenlet = self;
+    gev__list_push_back(&g->links, &self->join.node);
+    self->state = GEV__PARKED;
+    self->parks++;
+    self->wait_kind = GEV__WAIT_JOIN_DIRECT;
+    self->wait_object = g;
+    self->parked_at = hub->now;
+    self->ctx.rc = 0;
+    return gev__switch_and_return(hub, self, gev__pick_inline(hub));
 }
 
 ssize_t gev_joinall(gev_greenlet *const g[], size_t n, double timeout)

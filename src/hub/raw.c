@@ -15,7 +15,7 @@ static void drop_parent(struct gev_greenlet *g)
     struct gev_greenlet *parent = g->parent;
 
     g->parent = g->hub->hub_greenlet;
-    if (parent != NULL && gev__greenlet_is_counted(parent)) {
+    if (parent != NULL && parent != g->hub->hub_greenlet) {
         gev__greenlet_unref(parent);
     }
 }
@@ -245,9 +245,7 @@ void gev__raw_abandon(struct gev_greenlet *g)
     for (int i = 0; i < ABANDON_TRIES && g->state == GEV__SUSPENDED; i++) {
         drop_parent(g);
         g->parent = hub->current;
-        if (gev__greenlet_is_counted(g->parent)) {
-            gev__greenlet_ref(g->parent);
-        }
+        gev__greenlet_ref(g->parent);
         deliver(g, ECANCELED, NULL);
         switch_and_wait(hub, g, NULL);
     }
@@ -264,7 +262,7 @@ static int set_parent(struct gev_hub *hub, struct gev_greenlet *g,
     if (rc < 0) {
         return rc;
     }
-    if (!gev__greenlet_is_counted(g)) {
+    if (g == hub->main_greenlet || g == hub->hub_greenlet) {
         return -EINVAL;
     }
     for (const struct gev_greenlet *p = parent; p != NULL; p = p->parent) {
@@ -272,7 +270,7 @@ static int set_parent(struct gev_hub *hub, struct gev_greenlet *g,
             return -EINVAL;
         }
     }
-    if (gev__greenlet_is_counted(parent)) {
+    if (parent != hub->hub_greenlet) {
         gev__greenlet_ref(parent);
     }
     drop_parent(g);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/cancel.h"
+#include "hub/join.h"
 #include "hub/park.h"
 
 #include <math.h>
@@ -85,6 +86,9 @@ bool gev__wake(struct gev_greenlet *g, int rc)
 {
     if (g->state != GEV__PARKED) {
         return false;
+    }
+    if (gev__unlikely(rc < 0) && g->wait_kind == GEV__WAIT_JOIN_DIRECT) {
+        gev__join_direct_failed(g, rc);
     }
     gev__ready_push(g->hub, g, rc);
     return true;

@@ -2,6 +2,7 @@
 
 /* Timeout scopes. */
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/cancel.h"
@@ -12,14 +13,64 @@
 
 #include <math.h>
 
-static struct gev__scope *scope_of(gev_timeout *t)
+/* What is inside a gev_timeout. It may be garbage before the first begin, so
+ * nothing in it is trusted: an id counts only if the current greenlet has a
+ * scope of that id. */
+struct handle {
+    uint64_t id;
+    uint64_t expired; /* valid once ended: whether it had expired */
+};
+static_assert(sizeof(struct handle) <= sizeof(gev_timeout), "grow gev_timeout");
+
+static struct handle *handle_of(gev_timeout *t)
 {
-    return (struct gev__scope *)(void *)t;
+    return (struct handle *)(void *)t;
 }
 
-static const struct gev__scope *const_scope_of(const gev_timeout *t)
+static const struct handle *const_handle_of(const gev_timeout *t)
 {
-    return (const struct gev__scope *)(const void *)t;
+    return (const struct handle *)(const void *)t;
+}
+
+/* The current greenlet's open scope of that handle, or NULL. */
+static struct gev__scope *find_scope(const struct handle *h)
+{
+    const struct gev_hub *hub = gev__thread_hub;
+
+    if (h == NULL || hub == NULL) {
+        return NULL;
+    }
+    struct gev__scope *s = hub->current->scopes;
+    while (s != NULL && s->id != h->id) {
+        s = s->outer;
+    }
+    return s;
+}
+
+static struct gev__scope *new_scope(struct gev_hub *hub)
+{
+    struct gev__scope *s = hub->free_scopes;
+
+    if (s == NULL) {
+        return gev__malloc(sizeof(*s));
+    }
+    hub->free_scopes = s->outer;
+    return s;
+}
+
+static void free_scope(struct gev_hub *hub, struct gev__scope *s)
+{
+    s->outer = hub->free_scopes;
+    hub->free_scopes = s;
+}
+
+void gev__scopes_fini(struct gev_hub *hub)
+{
+    while (hub->free_scopes != NULL) {
+        struct gev__scope *s = hub->free_scopes;
+        hub->free_scopes = s->outer;
+        gev__free(s);
+    }
 }
 
 static void fire_scope(struct gev__timer *timer)
@@ -27,8 +78,8 @@ static void fire_scope(struct gev__timer *timer)
     gev__scope_expire(gev__container_of(timer, struct gev__scope, timer));
 }
 
-static int begin_scope(struct gev_hub *hub, struct gev__scope *s,
-                       double seconds, int error)
+static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
+                       int error)
 {
     int64_t deadline;
     int rc = gev__deadline(hub, seconds, &deadline);
@@ -39,18 +90,24 @@ static int begin_scope(struct gev_hub *hub, struct gev__scope *s,
     if (error <= 0) {
         return -EINVAL;
     }
-    if (s->greenlet != NULL) {
+    if (find_scope(h) != NULL) {
         return -EALREADY;
     }
+    struct gev__scope *s = new_scope(hub);
+    if (s == NULL) {
+        return -ENOMEM;
+    }
     gev__timer_init(&s->timer, fire_scope);
-    s->timer.seq = hub->timer_seq++;
+    s->timer.seq = ++hub->timer_seq;
     if (deadline != GEV__NEVER && deadline != 0) {
         rc = gev__timer_arm(hub, &s->timer, GEV__TIMEOUTS, deadline);
         if (rc < 0) {
+            free_scope(hub, s);
             return rc;
         }
     }
     s->greenlet = hub->current;
+    s->id = s->timer.seq;
     s->seconds = seconds;
     s->deadline = deadline == 0 ? gev__now_base(hub) : deadline;
     s->error = error;
@@ -58,6 +115,8 @@ static int begin_scope(struct gev_hub *hub, struct gev__scope *s,
     s->expired = false;
     s->outer = hub->current->scopes;
     hub->current->scopes = s;
+    h->id = s->id;
+    h->expired = 0;
     if (deadline == 0) {
         gev__scope_expire(s);
     }
@@ -83,14 +142,14 @@ static void end_scope(struct gev__scope *s)
     if (!any_expired) {
         g->alerts &= (uint8_t)~GEV__ALERT_SCOPE;
     }
-    s->greenlet = NULL;
+    free_scope(g->hub, s);
 }
 
 /* By the clock: the loop may not have looked at it since the deadline. */
 static bool has_expired(const struct gev__scope *s)
 {
-    return s->expired || (s->greenlet != NULL && s->deadline != GEV__NEVER &&
-                          s->deadline <= gev__clock_now());
+    return s->expired ||
+           (s->deadline != GEV__NEVER && s->deadline <= gev__clock_now());
 }
 
 void gev__scopes_check_slow(struct gev_hub *hub)
@@ -118,7 +177,7 @@ int gev_timeout_begin_error(gev_timeout *t, double seconds, int error)
     if (t == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    return (int)gev__ret(begin_scope(hub, scope_of(t), seconds, error));
+    return (int)gev__ret(begin_scope(hub, handle_of(t), seconds, error));
 }
 
 int gev_timeout_begin(gev_timeout *t, double seconds)
@@ -131,45 +190,49 @@ int gev_timeout_begin(gev_timeout *t, double seconds)
     if (t == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    return (int)gev__ret(begin_scope(hub, scope_of(t), seconds, ETIMEDOUT));
+    return (int)gev__ret(begin_scope(hub, handle_of(t), seconds, ETIMEDOUT));
 }
 
 bool gev_timeout_end(gev_timeout *t)
 {
-    if (t == NULL) {
-        return false;
-    }
-    struct gev__scope *s = scope_of(t);
-    if (s->greenlet != NULL) {
-        s->expired = has_expired(s);
+    struct handle *h = handle_of(t);
+    struct gev__scope *s = find_scope(h);
+
+    if (s != NULL) {
+        h->expired = has_expired(s);
         end_scope(s);
+        h->id = 0;
     }
-    return s->expired;
+    return h != NULL && h->expired;
 }
 
 bool gev_timeout_expired(const gev_timeout *t)
 {
-    return t != NULL && has_expired(const_scope_of(t));
+    const struct handle *h = const_handle_of(t);
+    const struct gev__scope *s = find_scope(h);
+
+    return s != NULL ? has_expired(s) : h != NULL && h->expired;
 }
 
 double gev_timeout_left(const gev_timeout *t)
 {
-    const struct gev__scope *s = t == NULL ? NULL : const_scope_of(t);
+    const struct handle *h = const_handle_of(t);
+    const struct gev__scope *s = find_scope(h);
 
-    if (s == NULL || s->greenlet == NULL || s->deadline == GEV__NEVER) {
-        return s != NULL && s->expired ? 0 : GEV_FOREVER;
+    if (s == NULL) {
+        return h != NULL && h->expired ? 0 : GEV_FOREVER;
     }
-    if (s->expired) {
-        return 0;
+    if (s->deadline == GEV__NEVER) {
+        return GEV_FOREVER;
     }
     double left = (double)(s->deadline - gev__clock_now()) / 1e9;
-    return left <= 0 ? 0 : fmin(left, s->seconds);
+    return s->expired || left <= 0 ? 0 : fmin(left, s->seconds);
 }
 
 int gev_with_timeout(double seconds, gev_fn fn, void *arg, void **value)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct gev__scope s = {.greenlet = NULL};
+    struct handle h = {.id = 0};
 
     if (hub == NULL) {
         return -1;
@@ -177,13 +240,14 @@ int gev_with_timeout(double seconds, gev_fn fn, void *arg, void **value)
     if (fn == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    int rc = begin_scope(hub, &s, seconds, ETIMEDOUT);
+    int rc = begin_scope(hub, &h, seconds, ETIMEDOUT);
     if (rc < 0) {
         return (int)gev__ret(rc);
     }
     void *result = fn(arg);
-    if (s.greenlet != NULL) {
-        end_scope(&s);
+    struct gev__scope *s = find_scope(&h);
+    if (s != NULL) {
+        end_scope(s);
     }
     if (result == gev__fail_mark) {
         return (int)gev__ret(-hub->current->fail_code);

@@ -6,8 +6,9 @@
 #include "base/error.h"
 #include "hub/greenlet.h"
 #include "hub/link.h"
+#include "hub/make.h"
+#include "hub/park.h"
 #include "hub/raw.h"
-#include "hub/sched.h"
 
 #include <string.h>
 
@@ -50,28 +51,63 @@ static gev_greenlet *new_raw(const gev_attr *attr, gev_fn fn, void *arg,
         return gev__ret_null(rc);
     }
     g->parent = hub->current;
-    if (gev__greenlet_is_counted(g->parent)) {
+    if (g->parent != hub->hub_greenlet) {
         gev__greenlet_ref(g->parent);
     }
+    return g;
+}
+
+static GEV__NOINLINE gev_greenlet *spawn_attr(const gev_attr *attr, gev_fn fn,
+                                              void *arg, const char *site,
+                                              const char *name)
+{
+    struct gev_hub *hub = gev__hub_get();
+    struct gev__make make = {.fn = fn, .arg = arg, .site = site, .name = name};
+    struct gev_greenlet *g;
+
+    if (hub == NULL) {
+        return NULL;
+    }
+    int rc = make_greenlet(hub, attr, &make, &g);
+    if (rc < 0) {
+        return gev__ret_null(rc);
+    }
+    gev__greenlet_start(g);
+    return g;
+}
+
+/* A queued greenlet with refs references, on a stack that was used before; NULL
+ * if there is none, or anything else is not plain. */
+GEV__INLINE struct gev_greenlet *spawn_quickly(gev_fn fn, void *arg,
+                                               const char *site,
+                                               const char *name, int refs)
+{
+    struct gev_hub *hub = gev__thread_hub;
+    struct gev_greenlet *g;
+
+    if (gev__unlikely(hub == NULL || fn == NULL)) {
+        return NULL;
+    }
+    g = gev__stack_get_quickly(&hub->stacks);
+    if (gev__unlikely(g == NULL)) {
+        return NULL;
+    }
+    gev__greenlet_init(hub, g, fn, arg, site, name);
+    g->flags = GEV__STARTED | GEV__UNDER_HUB;
+    g->refs = refs;
+    gev__ready_push_inline(hub, g);
     return g;
 }
 
 GEV__INLINE gev_greenlet *spawn(const gev_attr *attr, gev_fn fn, void *arg,
                                 const char *site, const char *name)
 {
-    struct gev_hub *hub = gev__hub_get();
-    struct gev__make make = {.fn = fn, .arg = arg, .site = site, .name = name};
-    struct gev_greenlet *g;
+    struct gev_greenlet *g = NULL;
 
-    if (gev__unlikely(hub == NULL)) {
-        return NULL;
+    if (gev__likely(attr == NULL)) {
+        g = spawn_quickly(fn, arg, site, name, 2); /* the hub's and this one */
     }
-    int rc = make_greenlet(hub, attr, &make, &g);
-    if (gev__unlikely(rc < 0)) {
-        return gev__ret_null(rc);
-    }
-    gev__greenlet_start(g);
-    return g;
+    return gev__likely(g != NULL) ? g : spawn_attr(attr, fn, arg, site, name);
 }
 
 /* Drops a greenlet that could not be set up: it was never seen by anybody. */
@@ -81,21 +117,20 @@ static gev_greenlet *discard(struct gev_greenlet *g, int rc)
     return gev__ret_null(rc);
 }
 
-static int spawn_raw(gev_fn fn, void *arg, const char *site, const char *name)
+/* Nobody has a handle: the one reference is the hub's. */
+GEV__INLINE int spawn_raw(gev_fn fn, void *arg, const char *site,
+                          const char *name)
 {
-    struct gev_hub *hub = gev__hub_get();
-    struct gev__make make = {.fn = fn, .arg = arg, .site = site, .name = name};
-    struct gev_greenlet *g;
+    struct gev_greenlet *g = spawn_quickly(fn, arg, site, name, 1);
 
-    if (gev__unlikely(hub == NULL)) {
+    if (gev__likely(g != NULL)) {
+        return 0;
+    }
+    g = spawn_attr(NULL, fn, arg, site, name);
+    if (g == NULL) {
         return -1;
     }
-    int rc = gev__greenlet_make(hub, &make, &g);
-    if (gev__unlikely(rc < 0)) {
-        return (int)gev__ret(rc);
-    }
-    gev__greenlet_start(g);
-    g->refs--; /* nobody has a handle: the one reference is the hub's */
+    g->refs--;
     return 0;
 }
 

@@ -18,12 +18,10 @@
 #define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
 #endif
 
-#define SLOT_SHIFT_MIN 17 /* 128 KiB: guard and 64 KiB of stack */
 #define CHUNK_BYTES_MIN ((size_t)4 << 20)
 #define CHUNK_BYTES_MAX ((size_t)64 << 20)
 #define COLOURS 16u
 #define CACHE_LINE 64u
-#define IDLE_WATERMARK 16384u /* free slots that keep their memory at most */
 
 static_assert(sizeof(struct gev_greenlet) <= 1024,
               "a parked greenlet must fit one page, colour and frames included");
@@ -107,12 +105,7 @@ static char *slot_of(const struct gev_greenlet *g, size_t size)
 
 static size_t class_slot(unsigned class)
 {
-    return (size_t)1 << (SLOT_SHIFT_MIN + class);
-}
-
-char *gev__stack_low(const struct gev_greenlet *g)
-{
-    return slot_of(g, class_slot(g->stack_class)) + GEV__STACK_GUARD;
+    return (size_t)1 << (GEV__SLOT_SHIFT + class);
 }
 
 /* An aligned mapping: maps more and gives the ends back. */
@@ -203,23 +196,15 @@ int gev__stack_get(struct gev__stacks *s, size_t size,
                    struct gev_greenlet **ret_greenlet)
 {
     unsigned class = 0;
-    while (gev__unlikely(class_slot(class) - GEV__STACK_GUARD < size)) {
+    while (class_slot(class) - GEV__STACK_GUARD < size) {
         if (++class == GEV__STACK_CLASSES) {
             return -ENOMEM;
         }
     }
-    struct gev__stack_class *c = &s->classes[class];
-    if (gev__unlikely(c->n_free == 0)) {
-        return take_new_slot(c, class, ret_greenlet);
+    struct gev_greenlet *g = gev__stack_take(&s->classes[class]);
+    if (g == NULL) {
+        return take_new_slot(&s->classes[class], class, ret_greenlet);
     }
-    struct gev_greenlet *g = c->free[--c->n_free];
-    if (c->n_free < c->low_water) {
-        c->low_water = c->n_free;
-        if (c->n_free < c->n_trimmed) {
-            c->n_trimmed = c->n_free;
-        }
-    }
-    gev__sanitize_reuse(&g->sanitizer);
     g->stack_class = (uint8_t)class; /* trimmed memory reads as zeros */
     *ret_greenlet = g;
     return 0;
@@ -240,15 +225,9 @@ static void trim_class(struct gev__stack_class *c, uint32_t end)
     }
 }
 
-void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g)
+void gev__stack_trim_some(struct gev__stack_class *c)
 {
-    struct gev__stack_class *c = &s->classes[g->stack_class];
-
-    g->state = GEV__FREE;
-    c->free[c->n_free++] = g;
-    if (gev__unlikely(c->n_free - c->n_trimmed > IDLE_WATERMARK)) {
-        trim_class(c, c->n_trimmed + IDLE_WATERMARK / 2);
-    }
+    trim_class(c, c->n_trimmed + GEV__STACK_WATERMARK / 2);
 }
 
 void gev__stack_trim(struct gev__stacks *s, int64_t now)

@@ -22,13 +22,12 @@
  * watermark; steady work maps and advises nothing. */
 
 #include "base/compiler.h"
+#include "hub/greenlet.h"
 #include "hub/sanitize.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-struct gev_greenlet;
 
 #define GEV__STACK_MIN ((size_t)16 * 1024)
 #ifdef GEV__ASAN
@@ -38,7 +37,14 @@ struct gev_greenlet;
 #endif
 #define GEV__STACK_DEFAULT ((size_t)64 * 1024 * GEV__STACK_FACTOR)
 #define GEV__STACK_GUARD ((size_t)64 * 1024)
-#define GEV__STACK_CLASSES 20 /* 16 KiB ... 8 GiB */
+#define GEV__STACK_CLASSES 20
+#define GEV__SLOT_SHIFT 17 /* the smallest slot: 128 KiB, half of it guard */
+#define GEV__STACK_WATERMARK 16384u /* free slots that may keep their memory */
+#ifdef GEV__ASAN
+#define GEV__STACK_CLASS_DEFAULT 1u
+#else
+#define GEV__STACK_CLASS_DEFAULT 0u
+#endif
 
 struct gev__chunk {
     struct gev__chunk *next;
@@ -68,15 +74,61 @@ struct gev__stacks {
  * (GEV__STACK_MIN at least), its stack fields set. -ENOMEM. */
 int gev__stack_get(struct gev__stacks *s, size_t size,
                    struct gev_greenlet **ret_greenlet);
+/* A used slot of that class, or NULL. */
+GEV__INLINE struct gev_greenlet *gev__stack_take(struct gev__stack_class *c)
+{
+    if (gev__unlikely(c->n_free == 0)) {
+        return NULL;
+    }
+    struct gev_greenlet *g = c->free[--c->n_free];
+    if (gev__unlikely(c->n_free < c->low_water)) {
+        c->low_water = c->n_free;
+        if (c->n_free < c->n_trimmed) {
+            c->n_trimmed = c->n_free;
+        }
+    }
+    gev__sanitize_reuse(&g->sanitizer);
+    return g;
+}
+
+/* A used slot of the default size, or NULL. */
+GEV__INLINE struct gev_greenlet *gev__stack_get_quickly(struct gev__stacks *s)
+{
+    struct gev_greenlet *g =
+        gev__stack_take(&s->classes[GEV__STACK_CLASS_DEFAULT]);
+
+    if (gev__likely(g != NULL)) {
+        g->stack_class = GEV__STACK_CLASS_DEFAULT;
+    }
+    return g;
+}
+
+/* Far more slots are free than anybody needs. */
+void gev__stack_trim_some(struct gev__stack_class *c);
+
 /* Gives a slot back. May be called while still running on it, if nothing is
  * taken before the switch away. */
-void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g);
+GEV__INLINE void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g)
+{
+    struct gev__stack_class *c = &s->classes[g->stack_class];
+
+    g->state = GEV__FREE;
+    c->free[c->n_free++] = g;
+    if (gev__unlikely(c->n_free - c->n_trimmed > GEV__STACK_WATERMARK)) {
+        gev__stack_trim_some(c);
+    }
+}
 
 /* Gives memory back of slots nobody used since the last pass. */
 void gev__stack_trim(struct gev__stacks *s, int64_t now);
 
 /* The usable stack of a control block: [low, g). */
-char *gev__stack_low(const struct gev_greenlet *g);
+GEV__INLINE char *gev__stack_low(const struct gev_greenlet *g)
+{
+    uintptr_t slot = (uintptr_t)1 << (GEV__SLOT_SHIFT + g->stack_class);
+
+    return (char *)((uintptr_t)g & ~(slot - 1)) + GEV__STACK_GUARD;
+}
 
 /* Calls fn for every control block in use; fn must not get or put. */
 void gev__stack_foreach(struct gev__stacks *s,

@@ -46,6 +46,25 @@ GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
     gev__sanitize_enter(&from->sanitizer, false);
 }
 
+/* The same for one that has ended: nothing of it is kept. */
+GEV__INLINE _Noreturn void gev__switch_for_good(struct gev_hub *hub,
+                                                struct gev_greenlet *from,
+                                                struct gev_greenlet *to)
+{
+    assert(from->state == GEV__DEAD || from->state == GEV__FREE);
+    *hub->errno_location = to->saved_errno;
+    gev__fp_load(&to->fp);
+    if (gev__unlikely(hub->eh_globals != NULL)) {
+        memcpy(hub->eh_globals, to->eh_globals, sizeof(to->eh_globals));
+    }
+    hub->current = to;
+    to->state = GEV__RUNNING;
+    hub->switches++;
+    gev__sanitize_leave(&from->sanitizer, &to->sanitizer, true);
+    gev__context_switch(&from->ctx, &to->ctx);
+    __builtin_unreachable();
+}
+
 /* As the last thing a function does: `return gev__switch_and_return(...)`.
  * Whoever switches back has set from->ctx.rc, which the function then returns,
  * without a `ret` that the processor would mispredict. */

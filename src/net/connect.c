@@ -19,18 +19,25 @@ static int socket_error(int fd)
 }
 
 /* An attempt is under way (also after EINTR: trying it again would be
- * EALREADY). 0: it may be through. */
-static int wait_connected(const struct gev__io *io, int rc)
+ * EALREADY). 0: ask connect again. */
+static int wait_connected(const struct gev__io *io, const struct sockaddr *addr,
+                          int rc)
 {
     if (io->deadline == 0) {
         return rc == -EALREADY ? rc : -EINPROGRESS;
     }
     rc = gev__io_wait(io, GEV_WRITE);
-    return rc < 0 ? rc : socket_error(io->fd);
+    if (rc < 0 || addr->sa_family == AF_INET || addr->sa_family == AF_INET6) {
+        return rc;
+    }
+    return socket_error(io->fd);
 }
 
-/* Writable without an error may still mean a wake for nothing: only connect
- * itself knows, which then says EISCONN, or 0 the first time. */
+/* Being writable may mean success, failure, or a wake for nothing: only connect
+ * itself tells. On IP it says EISCONN (or 0, the first time), EALREADY, or why
+ * it failed; asking for SO_ERROR instead would leave the socket half-way, the
+ * next attempt being ECONNABORTED. Other families may begin a new attempt when
+ * the last one failed: there, SO_ERROR is asked first. */
 static int connect_until(const struct gev__io *io, const struct sockaddr *addr,
                          socklen_t len)
 {
@@ -44,7 +51,7 @@ static int connect_until(const struct gev__io *io, const struct sockaddr *addr,
         }
         if (rc == -EINPROGRESS || rc == -EALREADY || rc == -EINTR) {
             waited = true;
-            rc = wait_connected(io, rc);
+            rc = wait_connected(io, addr, rc);
         } else if (rc == -EAGAIN && addr->sa_family == AF_UNIX) {
             /* A full backlog: not under way, and no event tells of room. */
             rc = gev__io_pause(io, &pause);

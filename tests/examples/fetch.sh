@@ -104,8 +104,9 @@ declare -A bad=(
     [500]='HTTP 500 \x1b[31mOh'
     [moved]='HTTP 301 Moved Permanently, to /new: redirections are not followed'
 )
-run 1 "$fetch" -o "$tmp/bad" "$site/length" "${!bad[@]/#/$site/}"
-for path in "${!bad[@]}"; do
+paths=("${!bad[@]}")
+run 1 "$fetch" -o "$tmp/bad" "$site/length" "${paths[@]/#/$site/}"
+for path in "${paths[@]}"; do
     has err "$site/$path: failed: ${bad[$path]}"
 done
 has out "$site/length: 11 bytes: hello world"

@@ -80,7 +80,7 @@ start() {
 line_of() {
     local i
     for ((i = 0; i < 200 * scale; i++)); do
-        grep -Ex -m 1 -- "$2" "$tmp/$1" && return
+        grep -Ex -m 1 -- "$2" "$tmp/$1" 2>/dev/null && return
         sleep 0.05
     done
     cat "$tmp/$1" "$tmp/$1.err" >&2

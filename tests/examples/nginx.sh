@@ -47,8 +47,8 @@ http {
     server {
         listen 127.0.0.1:$port backlog=1024;
         root $tmp/www;
-        # The first 5 KB at once, the rest a second later.
-        location /slow/ { alias $tmp/www/; limit_rate 5k; }
+        # The first 9 KB at once, the rest a second later.
+        location /slow/ { alias $tmp/www/; limit_rate 9k; }
     }
 }
 CONF

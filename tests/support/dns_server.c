@@ -8,15 +8,14 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define HEADER 12
@@ -45,31 +44,31 @@ struct connection {
 
 /* An answer that is to go out later, by UDP. */
 struct late {
-    double due;
+    double due; /* 0: none in this place */
     struct sockaddr_in to;
     size_t size;
     uint8_t packet[UDP_ROOM];
 };
 
 struct asked {
-    char *name;
+    char name[128];
     int type;
     bool tcp;
 };
 
+/* Shared by both processes. Only what is marked so changes after the fork. */
 struct dns_server {
     const struct dns_rule *rules;
-    pthread_t thread;
+    pid_t pid;
+    int life; /* a pipe: the server ends when the writing end, here, is closed */
     int udp;
     int listener;
-    int stop; /* eventfd */
     uint16_t port;
-    struct connection connections[MAX_CONNECTIONS];
-    struct late *late[MAX_LATE];
-    size_t n_late;
-    pthread_mutex_t lock; /* for what follows */
-    struct asked *asked;
-    size_t n_asked;
+    struct connection connections[MAX_CONNECTIONS]; /* the server's own */
+    struct late late[MAX_LATE];                     /* the server's own */
+    size_t n_late;                                  /* places ever used */
+    struct asked asked[MAX_ASKED]; /* written by the server, then counted */
+    atomic_size_t n_asked;
 };
 
 /* --- packets -------------------------------------------------------------- */
@@ -255,33 +254,44 @@ static unsigned note_question(struct dns_server *s, const struct question *q,
                               bool tcp)
 {
     unsigned before = 0;
-    pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->n_asked; i++) {
+    size_t n = atomic_load(&s->n_asked);
+    for (size_t i = 0; i < n; i++) {
         before += s->asked[i].type == q->type && s->asked[i].tcp == tcp &&
                   strcasecmp(s->asked[i].name, q->name) == 0;
     }
-    if (s->n_asked < MAX_ASKED) {
-        s->asked[s->n_asked++] =
-            (struct asked){strdup(q->name), q->type, tcp};
+    if (n < MAX_ASKED) {
+        struct asked *a = &s->asked[n];
+        snprintf(a->name, sizeof(a->name), "%.127s", q->name);
+        a->type = q->type;
+        a->tcp = tcp;
+        atomic_store(&s->n_asked, n + 1);
     }
-    pthread_mutex_unlock(&s->lock);
     return before;
 }
 
 static void send_late(struct dns_server *s, double now)
 {
-    size_t kept = 0;
     for (size_t i = 0; i < s->n_late; i++) {
-        struct late *l = s->late[i];
-        if (l->due > now) {
-            s->late[kept++] = l;
-            continue;
+        struct late *l = &s->late[i];
+        if (l->due > 0 && l->due <= now) {
+            sendto(s->udp, l->packet, l->size, MSG_NOSIGNAL,
+                   (struct sockaddr *)(void *)&l->to, sizeof(l->to));
+            l->due = 0;
         }
-        sendto(s->udp, l->packet, l->size, MSG_NOSIGNAL,
-               (struct sockaddr *)(void *)&l->to, sizeof(l->to));
-        free(l);
     }
-    s->n_late = kept;
+    while (s->n_late > 0 && s->late[s->n_late - 1].due <= 0) {
+        s->n_late--;
+    }
+}
+
+static struct late *find_place(struct dns_server *s)
+{
+    for (size_t i = 0; i < s->n_late; i++) {
+        if (s->late[i].due <= 0) {
+            return &s->late[i];
+        }
+    }
+    return s->n_late < MAX_LATE ? &s->late[s->n_late++] : NULL;
 }
 
 static void answer_udp(struct dns_server *s)
@@ -302,9 +312,8 @@ static void answer_udp(struct dns_server *s)
          (rule->mood == DNS_SILENT_ONCE && before == 0))) {
         return;
     }
-    struct late *l = calloc(1, sizeof(*l));
-    if (l == NULL || s->n_late == MAX_LATE) {
-        free(l);
+    struct late *l = find_place(s);
+    if (l == NULL) {
         return;
     }
     struct packet p = {.data = l->packet, .room = sizeof(l->packet)};
@@ -312,7 +321,6 @@ static void answer_udp(struct dns_server *s)
     l->size = p.size;
     l->to = from;
     l->due = test_now() + (rule != NULL ? rule->delay / 1000.0 : 0);
-    s->late[s->n_late++] = l;
 }
 
 /* --- TCP ------------------------------------------------------------------ */
@@ -340,7 +348,7 @@ static void accept_one(struct dns_server *s)
 /* False: the connection is to be closed. */
 static bool answer_tcp(struct dns_server *s, struct connection *c)
 {
-    static _Thread_local uint8_t out[2 + TCP_ROOM];
+    static uint8_t out[2 + TCP_ROOM];
     struct question q;
     if (!read_question(c->in + 2, c->got - 2, &q)) {
         return false;
@@ -384,26 +392,26 @@ static void read_tcp(struct dns_server *s, struct connection *c)
     }
 }
 
-/* --- the thread ----------------------------------------------------------- */
+/* --- the process ---------------------------------------------------------- */
 
 /* Milliseconds until the next late answer; -1: none. */
 static int patience(const struct dns_server *s, double now)
 {
     double first = -1;
     for (size_t i = 0; i < s->n_late; i++) {
-        if (first < 0 || s->late[i]->due < first) {
-            first = s->late[i]->due;
+        double due = s->late[i].due;
+        if (due > 0 && (first < 0 || due < first)) {
+            first = due;
         }
     }
     return first < 0 ? -1 : first <= now ? 0 : (int)((first - now) * 1000) + 1;
 }
 
-static void *serve(void *arg)
+static void serve(struct dns_server *s, int life)
 {
-    struct dns_server *s = arg;
     for (;;) {
         struct pollfd fds[3 + MAX_CONNECTIONS] = {
-            {.fd = s->stop, .events = POLLIN},
+            {.fd = life, .events = POLLIN},
             {.fd = s->udp, .events = POLLIN},
             {.fd = s->listener, .events = POLLIN},
         };
@@ -413,10 +421,10 @@ static void *serve(void *arg)
         }
         if (poll(fds, 3 + MAX_CONNECTIONS, patience(s, test_now())) < 0 &&
             errno != EINTR) {
-            return NULL;
+            return;
         }
         if (fds[0].revents != 0) {
-            return NULL;
+            return;
         }
         if (fds[1].revents != 0) {
             answer_udp(s);
@@ -453,23 +461,47 @@ static bool open_sockets(struct dns_server *s)
     return false;
 }
 
+static bool start_process(struct dns_server *s)
+{
+    int life[2];
+    if (pipe2(life, O_CLOEXEC) < 0) {
+        return false;
+    }
+    s->pid = fork();
+    if (s->pid == 0) {
+        close(life[1]);
+        serve(s, life[0]);
+        _exit(0);
+    }
+    close(life[0]);
+    s->life = life[1];
+    if (s->pid < 0) {
+        close(s->life);
+    }
+    return s->pid > 0;
+}
+
 struct dns_server *dns_server_start(const struct dns_rule *rules)
 {
-    struct dns_server *s = calloc(1, sizeof(*s));
-    if (!expect_not_null(s)) {
+    struct dns_server *s =
+        mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (!expect_true(s != MAP_FAILED)) {
         return NULL;
     }
     s->rules = rules;
-    s->asked = calloc(MAX_ASKED, sizeof(*s->asked));
-    s->stop = eventfd(0, EFD_CLOEXEC);
-    pthread_mutex_init(&s->lock, NULL);
     for (int i = 0; i < MAX_CONNECTIONS; i++) {
         s->connections[i].fd = -1;
     }
-    if (!expect_true(open_sockets(s)) || !expect_not_null(s->asked) ||
-        !expect_int_eq(pthread_create(&s->thread, NULL, serve, s), 0)) {
-        free(s->asked);
-        free(s);
+    if (!expect_true(open_sockets(s))) {
+        munmap(s, sizeof(*s));
+        return NULL;
+    }
+    bool started = expect_true(start_process(s));
+    close(s->udp);
+    close(s->listener);
+    if (!started) {
+        munmap(s, sizeof(*s));
         return NULL;
     }
     return s;
@@ -477,29 +509,14 @@ struct dns_server *dns_server_start(const struct dns_rule *rules)
 
 void dns_server_stop(struct dns_server *s)
 {
-    const uint64_t one = 1;
     if (s == NULL) {
         return;
     }
-    expect_int_eq(write(s->stop, &one, sizeof(one)), sizeof(one));
-    pthread_join(s->thread, NULL);
-    for (int i = 0; i < MAX_CONNECTIONS; i++) {
-        if (s->connections[i].fd >= 0) {
-            close(s->connections[i].fd);
-        }
-    }
-    for (size_t i = 0; i < s->n_late; i++) {
-        free(s->late[i]);
-    }
-    for (size_t i = 0; i < s->n_asked; i++) {
-        free(s->asked[i].name);
-    }
-    free(s->asked);
-    close(s->udp);
-    close(s->listener);
-    close(s->stop);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    int status = -1;
+    close(s->life);
+    expect_int_eq(waitpid(s->pid, &status, 0), s->pid);
+    expect_int_eq(status, 0);
+    munmap(s, sizeof(*s));
     unsetenv("GEV_DNS_SERVERS");
     unsetenv("GEV_DNS_TIMEOUT");
     unsetenv("GEV_DNS_TRIES");
@@ -525,13 +542,12 @@ static unsigned count_asked(struct dns_server *s, const char *name, int type,
                             bool only_tcp)
 {
     unsigned count = 0;
-    pthread_mutex_lock(&s->lock);
-    for (size_t i = 0; i < s->n_asked; i++) {
+    size_t n = atomic_load(&s->n_asked);
+    for (size_t i = 0; i < n; i++) {
         const struct asked *a = &s->asked[i];
         count += (name == NULL || strcasecmp(a->name, name) == 0) &&
                  (type == 0 || a->type == type) && (a->tcp || !only_tcp);
     }
-    pthread_mutex_unlock(&s->lock);
     return count;
 }
 

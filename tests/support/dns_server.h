@@ -2,9 +2,10 @@
 #ifndef GEV_TEST_DNS_SERVER_H
 #define GEV_TEST_DNS_SERVER_H
 
-/* A name server in a thread of its own, on a free port of 127.0.0.1, by UDP and
- * TCP, that says what a script tells it, and counts what it is asked. It lives
- * until it is stopped; nothing outside this process ever sees a question. */
+/* A name server on a free port of 127.0.0.1, by UDP and TCP, that says what a
+ * script tells it and counts what it is asked. It is a process of its own, so
+ * that neither its descriptors nor its threads are mistaken for gev's, and ends
+ * when it is stopped or this process ends. */
 
 #include <stdbool.h>
 #include <stddef.h>

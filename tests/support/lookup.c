@@ -91,7 +91,7 @@ struct lookup look_up(const char *name, int family, int flags)
     return l;
 }
 
-static void *run_in_greenlet(void *arg)
+void *lookup_in_greenlet(void *arg)
 {
     lookup_run(arg);
     return NULL;
@@ -99,7 +99,7 @@ static void *run_in_greenlet(void *arg)
 
 gev_greenlet *lookup_spawn(struct lookup *l)
 {
-    gev_greenlet *g = gev_spawn(run_in_greenlet, l);
+    gev_greenlet *g = gev_spawn(lookup_in_greenlet, l);
     expect_not_null(g);
     return g;
 }

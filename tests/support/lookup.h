@@ -38,7 +38,8 @@ struct lookup {
 void lookup_run(struct lookup *l);
 struct lookup look_up(const char *name, int family, int flags);
 
-/* Runs it in a greenlet. */
+/* The same as what a greenlet runs, and such a greenlet. */
+void *lookup_in_greenlet(void *arg);
 gev_greenlet *lookup_spawn(struct lookup *l);
 
 /* A server whose answers are waited for as long as a busy machine may take. */
