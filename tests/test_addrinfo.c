@@ -271,7 +271,7 @@ static void resolve_all_numbers(void)
 
 GEV_TEST(numbers_do_not_park)
 {
-    gev_timeout expired = {{NULL}};
+    gev_timeout expired = {{0}};
     uint64_t before = switches();
     resolve_all_numbers();
     expect_ok(gev_timeout_begin(&expired, 0));

@@ -112,7 +112,7 @@ GEV_TEST(dump_names_every_greenlet)
     text = dump();
     expect_null(strstr(text, "sleeper-1")); /* gone */
     free(text);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 static void *spawn_child(void *arg)

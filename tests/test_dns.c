@@ -318,7 +318,7 @@ GEV_TEST(scope_ends_the_wait)
 {
     static const struct dns_rule rules[] = {{"*", .mood = DNS_SILENT}, {NULL}};
     struct dns_server *s = lookup_serve(rules);
-    gev_timeout scope = {{NULL}};
+    gev_timeout scope = {{0}};
     expect_ok(gev_timeout_begin(&scope, 0.05));
     struct lookup l = look_up("www.test", AF_INET, 0);
     expect_true(gev_timeout_end(&scope));

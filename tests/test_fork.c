@@ -268,7 +268,7 @@ GEV_TEST(child_does_not_disturb_the_parents_watchers)
         /* use the same descriptor in the child's loop, then close it there */
         CHILD_CHECK(gev_wait_fd(fds[0], GEV_READ, 0.002) == -1 &&
                     errno == ETIMEDOUT);
-        CHILD_CHECK(close(fds[0]) == 0 && close(fds[1]) == 0);
+        CHILD_CHECK(gev_close(fds[0]) == 0 && gev_close(fds[1]) == 0);
         CHILD_CHECK(gev_hub_close() == 0);
         CHILD_CHECK(gev_sleep(0.001) == 0);
         _exit(failed_check);
@@ -280,7 +280,7 @@ GEV_TEST(child_does_not_disturb_the_parents_watchers)
     expect_ok(gev_get(g, &value, GEV_FOREVER));
     expect_int_eq(N(value), 'y');
     gev_unref(g);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 /* A pipe between the two, both sides in gev. */
@@ -301,7 +301,7 @@ GEV_TEST(parent_and_child_talk)
     expect_int_eq(N(value), 'z');
     expect_int_eq(status_of(pid), 0);
     gev_unref(g);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 /* The greenlet that forked is kept, and so are its scopes. */

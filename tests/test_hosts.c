@@ -361,7 +361,7 @@ GEV_TEST(silent_server_and_the_way_back)
     dns_server_use(s, 0.05, 2);
     struct reverse r = reverse("10.1.1.1", 0);
     expect_int_eq(r.rc, EAI_AGAIN);
-    gev_timeout scope = {{NULL}};
+    gev_timeout scope = {{0}};
     expect_ok(gev_timeout_begin(&scope, 0.01));
     r = reverse("10.1.1.2", 0);
     gev_timeout_end(&scope);

@@ -66,7 +66,7 @@ GEV_TEST(ready_then_io_then_sleeps_then_timeouts)
     expect_int_eq(gev_joinall(g, 6, GEV_FOREVER), 6);
     expect_str_eq(trace_text(), "ready io sleep1 sleep2 timeout1 timeout2");
     gev_unrefall(g, 6);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 /* Creation order among equals, sleeps and spawn_laters alike. */
@@ -157,7 +157,7 @@ GEV_TEST(data_beats_a_timeout)
     expect_int_eq(gev_joinall(g, 2, GEV_FOREVER), 2);
     expect_str_eq(trace_text(), "data then-failed data");
     gev_unrefall(g, 2);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 static gev_waiter waiter;

@@ -175,7 +175,7 @@ GEV_TEST(busy_queue_does_not_starve_timers_or_io)
     stop = true;
     expect_int_eq(gev_joinall(g, 2, GEV_FOREVER), 2);
     gev_unrefall(g, 2);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 static void *idle_and_trace(void *arg)
@@ -256,7 +256,7 @@ GEV_TEST(idle_looks_for_io_but_does_not_wait_for_it)
     expect_ok(gev_kill(sleeper, GEV_FOREVER));
     gev_unref(reader);
     gev_unref(sleeper);
-    expect_int_eq(close(fds[0]) + close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]) + gev_close(fds[1]), 0);
 }
 
 struct attempt {

@@ -386,7 +386,8 @@ static void unfill(struct full *f)
 static void *do_connect(void *arg)
 {
     struct call *c = arg;
-    struct full *f = *(struct full **)(void *)c->buf;
+    struct full *f;
+    memcpy(&f, c->buf, sizeof(f));
     c->rc = connect_to(c->fd, &f->addr);
     c->error = errno;
     c->is_done = true;

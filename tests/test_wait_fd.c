@@ -20,8 +20,8 @@ static uint64_t count_fds(void)
 
 static void close_pair(int fds[2])
 {
-    expect_int_eq(close(fds[0]), 0);
-    expect_int_eq(close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[0]), 0);
+    expect_int_eq(gev_close(fds[1]), 0);
 }
 
 struct wait {
@@ -140,14 +140,14 @@ GEV_TEST(hangup_counts_as_ready)
     struct wait r = {.fd = fds[0], .events = GEV_READ, .timeout = 10};
     gev_greenlet *g = gev_spawn(wait_and_note, &r);
     expect_ok(gev_yield());
-    expect_int_eq(close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[1]), 0);
     expect_ok(gev_join(g, GEV_FOREVER));
     expect_int_eq(r.rc, GEV_READ);
     expect_int_eq(gev_wait_fd(fds[0], GEV_WRITE, 1), GEV_WRITE);
     expect_int_eq(gev_wait_fd(fds[0], GEV_READ | GEV_WRITE, 1),
                   GEV_READ | GEV_WRITE);
     gev_unref(g);
-    expect_int_eq(close(fds[0]), 0);
+    expect_int_eq(gev_close(fds[0]), 0);
     /* a pipe without a reader: error, for a writer that waits for room */
     char block[4096] = {0};
     expect_int_eq(pipe2(fds, O_NONBLOCK), 0);
@@ -156,11 +156,11 @@ GEV_TEST(hangup_counts_as_ready)
     struct wait w = {.fd = fds[1], .events = GEV_WRITE, .timeout = 10};
     g = gev_spawn(wait_and_note, &w);
     expect_ok(gev_sleep(0.001));
-    expect_int_eq(close(fds[0]), 0);
+    expect_int_eq(gev_close(fds[0]), 0);
     expect_ok(gev_join(g, GEV_FOREVER));
     expect_int_eq(w.rc, GEV_WRITE);
     gev_unref(g);
-    expect_int_eq(close(fds[1]), 0);
+    expect_int_eq(gev_close(fds[1]), 0);
 }
 
 /* A regular file is always ready. */
@@ -174,7 +174,7 @@ GEV_TEST(regular_file_is_always_ready)
     expect_int_eq(gev_wait_fd(fd, GEV_WRITE, 0), GEV_WRITE);
     expect_int_eq(gev_wait_fd(fd, GEV_READ | GEV_WRITE, 1),
                   GEV_READ | GEV_WRITE);
-    expect_int_eq(close(fd), 0);
+    expect_int_eq(gev_close(fd), 0);
 }
 
 /* HUB17: any number of greenlets may wait on one descriptor, both ways. */

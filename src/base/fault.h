@@ -19,7 +19,7 @@ enum gev__fault_point {
     GEV__FAULT_OPEN,  /* socket socketpair pipe2 dup eventfd pidfd_open */
     GEV__FAULT_ACCEPT,
     GEV__FAULT_CONNECT,
-    GEV__FAULT_BIND, /* bind listen */
+    GEV__FAULT_BIND,    /* bind listen */
     GEV__FAULT_SOCKOPT, /* getsockopt setsockopt get*name getfl setfl fstat */
     GEV__FAULT_POLL,
     GEV__FAULT_WAIT, /* waitpid */

@@ -61,7 +61,7 @@ void gev__scopes_fini(struct gev_hub *hub);
 void gev__scopes_check_slow(struct gev_hub *hub);
 GEV__INLINE void gev__scopes_check(struct gev_hub *hub)
 {
-    if (gev__unlikely(hub->current->scopes != NULL)) {
+    if (gev__unlikely(hub->current->flags & GEV__IN_SCOPE)) {
         gev__scopes_check_slow(hub);
     }
 }

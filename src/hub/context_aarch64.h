@@ -74,11 +74,6 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
     __asm__ volatile("mrs %0, fpcr" : "=r"(c->fpcr));
 }
 
-GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
-{
-    __asm__ volatile("msr fpcr, %0" : : "r"(c->fpcr));
-}
-
 GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {
@@ -86,6 +81,11 @@ GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
     if (gev__unlikely(from->fpcr != to->fpcr)) {
         __asm__ volatile("msr fpcr, %0" : : "r"(to->fpcr));
     }
+}
+
+GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(c->fpcr));
 }
 
 #endif

@@ -46,11 +46,6 @@ GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
     c->round = fegetround();
 }
 
-GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
-{
-    fesetround(c->round);
-}
-
 GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {
@@ -58,6 +53,11 @@ GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
     if (gev__unlikely(from->round != to->round)) {
         fesetround(to->round);
     }
+}
+
+GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
+{
+    fesetround(c->round);
 }
 
 #endif

@@ -70,10 +70,10 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
 int gev__jump(struct gev__context *from, struct gev__context *to)
     __attribute__((visibility("hidden")));
 
-/* The control words of the floating point units are per greenlet: rounding
- * mode, masks, precision, and the sticky flags. Storing MXCSR is the dear part
- * (3.6 ns by itself, 1.8 ns for all four within a switch); comparing before
- * loading makes it worse, for it waits for that store. */
+/* MXCSR and the x87 control word are per greenlet: rounding mode, masks,
+ * flush-to-zero, precision. STMXCSR is the dear one; whatever waits for what it
+ * stored (a comparison that would save the loads) costs more than the loads.
+ * docs/design/switching.md has what was tried. */
 struct gev__fp_control {
     uint32_t mxcsr;
     uint16_t x87;
@@ -93,12 +93,8 @@ GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)
 GEV__INLINE void gev__fp_switch(struct gev__fp_control *from,
                                 const struct gev__fp_control *to)
 {
-    __asm__ volatile("stmxcsr %0\n\t"
-                     "fnstcw %1\n\t"
-                     "ldmxcsr %2\n\t"
-                     "fldcw %3"
-                     : "=m"(from->mxcsr), "=m"(from->x87)
-                     : "m"(to->mxcsr), "m"(to->x87));
+    gev__fp_save(from);
+    gev__fp_load(to);
 }
 
 #endif

@@ -45,7 +45,8 @@ enum gev__greenlet_flag {
     GEV__OWN_NAME = 1 << 5, /* name is allocated */
     GEV__ENDING = 1 << 6,   /* runs its defers */
     GEV__LINKS_DUE = 1 << 7, /* on hub->ended */
-    GEV__TIMED_OUT = 1 << 8  /* its last park ended by its own timeout */
+    GEV__TIMED_OUT = 1 << 8, /* its last park ended by its own timeout */
+    GEV__IN_SCOPE = 1 << 9   /* g->scopes is not empty */
 };
 
 /* A link: what happens when a greenlet ends. Allocated, but for joins. */
@@ -69,19 +70,20 @@ enum gev__link_kind {
 };
 
 struct gev_greenlet {
-    /* --- what a switch touches -------------------------------------------- */
+    /* --- what a switch touches: one cache line ------------------------------ */
     struct gev__context ctx; /* saved while not RUNNING; first: gev__entry */
     struct gev_greenlet *ready_next; /* valid on the ready queue */
     struct gev_hub *hub;
-    uint8_t state;  /* enum gev__state */
-    uint8_t alerts; /* enum gev__alert */
-    uint16_t flags; /* enum gev__greenlet_flag */
-    int wake_rc;    /* what the park returns; set by the waker */
+    uint8_t state;             /* enum gev__state */
+    uint8_t alerts;            /* enum gev__alert */
+    uint16_t flags;            /* enum gev__greenlet_flag */
     int saved_errno;           /* valid while not RUNNING */
     struct gev__fp_control fp; /* valid while not RUNNING */
-    uint64_t parks;            /* parks so far: the park token */
-    void *eh_globals[2];       /* C++ exceptions being handled; valid while not
-                                  RUNNING, and only if the hub has eh_globals */
+
+    int wake_rc;         /* what the park returns; set by the waker */
+    uint64_t parks;      /* parks so far: the park token */
+    void *eh_globals[2]; /* C++ exceptions being handled; valid while not
+                            RUNNING, and only if the hub has eh_globals */
 
     /* --- begin and end ------------------------------------------------------ */
     gev_fn fn;

@@ -15,7 +15,7 @@
 /* A look at the clock costs as much as six switches, so it is taken once in a
  * number of switches that adapts to how long they last; the bound keeps one
  * late poll short when they suddenly last longer. */
-#define CREDIT_MAX 32u
+#define CREDIT_MAX 64u
 
 void gev__ready_push(struct gev_hub *hub, struct gev_greenlet *g, int rc)
 {
@@ -231,7 +231,7 @@ int gev_yield(void)
         return -1;
     }
     if (gev__unlikely(hub->current->alerts != 0 ||
-                      hub->current->scopes != NULL)) {
+                      (hub->current->flags & GEV__IN_SCOPE))) {
         gev__scopes_check(hub);
         return (int)gev__ret(gev__yield(hub));
     }

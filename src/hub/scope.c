@@ -115,6 +115,7 @@ static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
     s->expired = false;
     s->outer = hub->current->scopes;
     hub->current->scopes = s;
+    hub->current->flags |= GEV__IN_SCOPE;
     h->id = s->id;
     h->expired = 0;
     if (deadline == 0) {
@@ -141,6 +142,9 @@ static void end_scope(struct gev__scope *s)
     }
     if (!any_expired) {
         g->alerts &= (uint8_t)~GEV__ALERT_SCOPE;
+    }
+    if (g->scopes == NULL) {
+        g->flags &= (uint16_t)~GEV__IN_SCOPE;
     }
     free_scope(g->hub, s);
 }

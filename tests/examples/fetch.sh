@@ -5,7 +5,7 @@
 fetch=$bin/fetch
 
 start server python3 "$here/server.py"
-read -r port refused <<<"$(line_of server '[0-9]+ [0-9]+')"
+read -r port refused port6 <<<"$(line_of server '[0-9]+ [0-9]+ [0-9]+')"
 site=http://127.0.0.1:$port
 
 echo "* usage"
@@ -66,6 +66,10 @@ grep -qx "Connection: close" "$tmp/request" || fail "no Connection"
 run 0 "$fetch" "http://127.0.0.1:$port" "HTTP://127.0.0.1:$port?q"
 has out "http://127.0.0.1:$port: 1 bytes: /"
 has out "HTTP://127.0.0.1:$port?q: 3 bytes: /?q"
+if [ "$port6" -ne 0 ]; then
+    run 0 "$fetch" "http://[::1]:$port6/echo?request"
+    matches out ".*: GET /.*\\\\r\\\\nHost: \[::1\]:$port6\\\\r\\\\n.*"
+fi
 
 echo "* bad answers"
 declare -A bad=(

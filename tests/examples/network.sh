@@ -86,6 +86,7 @@ has out 'a.example: Connection timed out'
 matches err '1 found, 3 failed in .*'
 
 echo "* portscan"
+export GEV_DNS_SERVERS=127.0.0.1:$closed
 run 0 "$portscan" 127.0.0.1 "$open1,$open2,$closed,$open3"
 empty err
 for port in "$open1" "$open2" "$open3"; do

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """An HTTP server that does what its script says, wrong or right, to the byte.
 
-Prints "PORT REFUSED": where it listens, and a port where nobody does. Ends
-after two minutes, or when it is killed."""
+Prints "PORT REFUSED PORT6": where it listens, a port where nobody does, and
+where it listens on ::1 (0: there is no IPv6). Ends after two minutes, or when
+it is killed."""
 import socket
 import struct
 import threading
@@ -136,6 +137,13 @@ listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
 # Bound and not listening: refused for as long as this program runs.
 refused = socket.socket()
 refused.bind(("127.0.0.1", 0))
-print(listener.getsockname()[1], refused.getsockname()[1], flush=True)
-threading.Thread(target=accept, args=(listener,), daemon=True).start()
+listeners = [listener]
+try:
+    listeners.append(socket.create_server(("::1", 0), family=socket.AF_INET6))
+    port6 = listeners[1].getsockname()[1]
+except OSError:
+    port6 = 0
+print(listener.getsockname()[1], refused.getsockname()[1], port6, flush=True)
+for each in listeners:
+    threading.Thread(target=accept, args=(each,), daemon=True).start()
 time.sleep(120)

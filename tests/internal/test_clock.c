@@ -58,8 +58,8 @@ static void common_times_are_exact(void **state)
     assert_int_equal(gev__clock_ns(1), GEV__SEC);
     assert_int_equal(gev__clock_ns(1e-9), 1);
     assert_int_equal(gev__clock_ns(86400.5), 86400 * GEV__SEC + GEV__SEC / 2);
-    assert_int_equal(gev__clock_ns(1e9 + 0.25), 1000000000 * GEV__SEC +
-                                                    GEV__SEC / 4);
+    assert_int_equal(gev__clock_ns(1e9 + 0.25),
+                     1000000000 * GEV__SEC + GEV__SEC / 4);
     for (int64_t ms = 1; ms < 100000; ms++) {
         assert_int_equal(gev__clock_ns((double)ms / 1e3), ms * GEV__MS);
     }
@@ -123,8 +123,7 @@ static void what_does_not_fit_is_never(void **state)
     int64_t ns = gev__clock_ns(9223372036.8547744);
     assert_true(ns < GEV__NEVER);
     assert_true(ns > INT64_C(9223372036854774000));
-    assert_true(gev__clock_ns(9223372036.0) ==
-                INT64_C(9223372036) * GEV__SEC);
+    assert_true(gev__clock_ns(9223372036.0) == INT64_C(9223372036) * GEV__SEC);
 }
 
 static void add_saturates(void **state)

@@ -183,7 +183,8 @@ static void exactly_one_call_of_all_threads_fails(void **state)
     assert_int_equal(atomic_load(&thread_hits), 1);
 }
 
-/* Runs gev__check(value) in a child; what it wrote to stderr, and its status. */
+/* Runs gev__check(value) in a child; what it wrote to stderr, and its status.
+ */
 static int check_in_child(int value, char *text, size_t size)
 {
     int fds[2];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The tests' own tools: what they must notice, they do. Called with a name, this
- * program runs that one test, which is meant to fail, and then a good one; by
- * itself it calls itself so and reads what comes of it. */
+/* The tests' own tools: what they must notice, they do. Called with a name,
+ * this program runs that one test, which is meant to fail, and then a good one;
+ * by itself it calls itself so and reads what comes of it. */
 #include "support/fault_sweep.h"
 #include "support/gev_test.h"
 
@@ -204,7 +204,9 @@ static const struct {
     const char *says;
 } failing[] = {
 #define ENTRY(name, scale, status, says)                                       \
-    {cmocka_unit_test(name), scale, status, says}
+    {                                                                          \
+        cmocka_unit_test(name), scale, status, says                            \
+    }
     ENTRY(wrong_in_a_greenlet, "1", 1, "answer is 41, not 42 (42)"),
     ENTRY(leaks_a_descriptor, "1", 1, "descriptors were open before"),
     ENTRY(leaks_a_block, "1", 1, "1 blocks are still allocated"),
@@ -263,10 +265,10 @@ static void failures_are_seen(void **state)
     for (size_t i = 0; i < gev__array_len(failing); i++) {
         const char *name = failing[i].test.name;
         int status = run(i);
-        bool is_right = failing[i].status < 0
-                            ? status != 0
-                            : WIFEXITED(status) &&
-                                  WEXITSTATUS(status) == failing[i].status;
+        bool is_right =
+            failing[i].status < 0
+                ? status != 0
+                : WIFEXITED(status) && WEXITSTATUS(status) == failing[i].status;
         if (!is_right || strstr(output, failing[i].says) == NULL) {
             fail_msg("%s: status 0x%x, and it says:\n%s", name,
                      (unsigned)status, output);

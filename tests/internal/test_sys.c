@@ -511,10 +511,10 @@ CALL(accept4, gev__sys_accept4(BAD_FD, NULL, NULL, 0))
 CALL(connect, gev__sys_connect(BAD_FD, any(&address), address_length))
 CALL(bind, gev__sys_bind(BAD_FD, any(&address), address_length))
 CALL(listen, gev__sys_listen(BAD_FD, 1))
-CALL(getsockopt, gev__sys_getsockopt(BAD_FD, SOL_SOCKET, SO_TYPE, &number,
-                                     &length))
-CALL(setsockopt, gev__sys_setsockopt(BAD_FD, SOL_SOCKET, SO_KEEPALIVE, &number,
-                                     length))
+CALL(getsockopt,
+     gev__sys_getsockopt(BAD_FD, SOL_SOCKET, SO_TYPE, &number, &length))
+CALL(setsockopt,
+     gev__sys_setsockopt(BAD_FD, SOL_SOCKET, SO_KEEPALIVE, &number, length))
 CALL(getsockname, gev__sys_getsockname(BAD_FD, any(&address), &address_length))
 CALL(getpeername, gev__sys_getpeername(BAD_FD, any(&address), &address_length))
 CALL(getfl, gev__sys_getfl(BAD_FD))
@@ -535,7 +535,10 @@ static const struct {
     unsigned point; /* 0: none */
     int error;      /* its own */
 } calls[] = {
-#define ENTRY(name, point, error) {#name, call_##name, point, error}
+#define ENTRY(name, point, error)                                              \
+    {                                                                          \
+#name, call_##name, point, error                                       \
+    }
     ENTRY(read, AT(READ), EBADF),
     ENTRY(readv, AT(READ), EBADF),
     ENTRY(recv, AT(READ), EBADF),
@@ -667,10 +670,10 @@ static void byte_streams_are_shortened(void **state)
     buf[0] = '4';
     assert_int_equal(gev__sys_writev(s[0], in, 3), 1);
     buf[0] = '5';
-    assert_int_equal(gev__sys_sendmsg(s[0], &(struct msghdr){.msg_iov = in,
-                                                             .msg_iovlen = 3},
-                                      0),
-                     1);
+    assert_int_equal(
+        gev__sys_sendmsg(s[0], &(struct msghdr){.msg_iov = in, .msg_iovlen = 3},
+                         0),
+        1);
     assert_int_equal(gev__sys_recv(s[1], buf, 8, 0), 1);
     assert_int_equal(gev__sys_recvfrom(s[1], buf + 1, 7, 0, NULL, NULL), 1);
     assert_int_equal(gev__sys_read(s[1], buf + 2, 6), 1);

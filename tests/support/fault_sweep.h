@@ -27,11 +27,11 @@
  *
  * A scenario does one thing from beginning to end, in its own hub, and cleans
  * up whatever happens. It returns 0, or -1 with errno as the failing call left
- * it (save it over the clean-up). What else it finds wrong it tells by expect_*.
- * After each run: the outcome must be allowed, yields and sleeps must work, no
- * greenlet may be left, and once the hub is closed everything must be given
- * back. So a scenario that may wait in vain (EAGAIN at every read) needs a
- * timeout. */
+ * it (save it over the clean-up). What else it finds wrong it tells by
+ * expect_*. After each run: the outcome must be allowed, yields and sleeps must
+ * work, no greenlet may be left, and once the hub is closed everything must be
+ * given back. So a scenario that may wait in vain (EAGAIN at every read) needs
+ * a timeout. */
 
 #include "support/gev_test.h"
 
@@ -55,13 +55,13 @@ enum fault_shape {
 };
 
 struct fault_case {
-    const char *name;   /* for messages */
-    unsigned points;    /* FAULT_AT() | ... */
-    int error;          /* what to inject; unused by FAULT_SHORT */
-    unsigned shapes;    /* enum fault_shape; 0: FAULT_ONCE | FAULT_STICKY */
-    bool may_succeed;   /* the scenario may get by in spite of it */
-    bool must_succeed;  /* the library has to cope (EINTR) */
-    int allowed[8];     /* what it may fail with, up to the first 0 */
+    const char *name;  /* for messages */
+    unsigned points;   /* FAULT_AT() | ... */
+    int error;         /* what to inject; unused by FAULT_SHORT */
+    unsigned shapes;   /* enum fault_shape; 0: FAULT_ONCE | FAULT_STICKY */
+    bool may_succeed;  /* the scenario may get by in spite of it */
+    bool must_succeed; /* the library has to cope (EINTR) */
+    int allowed[8];    /* what it may fail with, up to the first 0 */
 };
 
 /* Flags. The hub is there before anything fails: else its making is part of the
@@ -100,8 +100,7 @@ static inline void fault_check_outcome(const struct fault_case *c,
     bool must_succeed = hits == 0 || shape == FAULT_SHORT || c->must_succeed;
     if (must_succeed) {
         if (rc != 0) {
-            expect_never("it failed with %d (%s)%s", error,
-                         gev_strerror(error),
+            expect_never("it failed with %d (%s)%s", error, gev_strerror(error),
                          hits == 0 ? " of its own accord" : "");
         }
     } else if (rc == 0) {

@@ -123,9 +123,9 @@ bool test_ptr_eq(const void *actual, const void *wanted,
                  const char *actual_text, const char *wanted_text,
                  const char *file, int line)
 {
-    return actual == wanted || test_record(file, line, "%s is %p, not %p (%s)",
-                                           actual_text, actual, wanted,
-                                           wanted_text);
+    return actual == wanted ||
+           test_record(file, line, "%s is %p, not %p (%s)", actual_text, actual,
+                       wanted, wanted_text);
 }
 
 bool test_null(const void *p, const char *text, const char *file, int line)
@@ -135,9 +135,8 @@ bool test_null(const void *p, const char *text, const char *file, int line)
 
 bool test_not_null(const void *p, const char *text, const char *file, int line)
 {
-    return p != NULL ||
-           test_record(file, line, "%s is NULL; errno is %d (%s)", text, errno,
-                       gev_strerror(errno));
+    return p != NULL || test_record(file, line, "%s is NULL; errno is %d (%s)",
+                                    text, errno, gev_strerror(errno));
 }
 
 bool test_str_eq(const char *actual, const char *wanted, const char *text,
@@ -185,8 +184,9 @@ bool test_fails(intmax_t rc, int error, const char *text, const char *file,
                 int line)
 {
     if (rc != -1) {
-        return test_record(file, line, "%s is %" PRIdMAX ", not -1 with %d (%s)",
-                           text, rc, error, gev_strerror(error));
+        return test_record(file, line,
+                           "%s is %" PRIdMAX ", not -1 with %d (%s)", text, rc,
+                           error, gev_strerror(error));
     }
     return errno == error ||
            test_record(file, line, "errno after %s is %d (%s), not %d (%s)",

@@ -64,10 +64,8 @@
 #define expect_mem_eq(actual, wanted, n)                                       \
     test_mem_eq((actual), (wanted), (n), #actual, TEST_HERE)
 /* a >= b, a <= b, as double. */
-#define expect_ge(a, b)                                                        \
-    test_ge((double)(a), (double)(b), #a, #b, TEST_HERE)
-#define expect_le(a, b)                                                        \
-    test_le((double)(a), (double)(b), #a, #b, TEST_HERE)
+#define expect_ge(a, b) test_ge((double)(a), (double)(b), #a, #b, TEST_HERE)
+#define expect_le(a, b) test_le((double)(a), (double)(b), #a, #b, TEST_HERE)
 /* rc == -1 and errno == error. */
 #define expect_fail(rc, error)                                                 \
     test_fails((intmax_t)(rc), (error), #rc, TEST_HERE)
