@@ -262,7 +262,8 @@ GEV_TEST(first_begun_of_equal_deadlines_wins)
 GEV_TEST(many_scopes_end_in_any_order)
 {
     enum { SCOPES = 64 };
-    gev_timeout t[SCOPES] = {{{NULL}}};
+    gev_timeout t[SCOPES];
+    memset(t, 0, sizeof(t));
     for (int i = 0; i < SCOPES; i++) {
         expect_ok(gev_timeout_begin_error(&t[i], 10 + (i * 37) % SCOPES,
                                           1000 + i));

@@ -55,6 +55,8 @@ struct gev__fd *gev__fd_get(struct gev_hub *hub, int fd)
                 e->stale[d] = true;
             }
             e->timeout = GEV__NEVER;
+            e->fd = (int)(block * GEV__FD_BLOCK + i);
+            gev__list_init(&e->fresh);
         }
         hub->fds[block] = entries;
     }
@@ -69,6 +71,7 @@ void gev__fd_fini(struct gev_hub *hub)
     gev__free(hub->fds);
     hub->fds = NULL;
     hub->n_fd_blocks = 0;
+    gev__list_init(&hub->fresh_fds);
     hub->fd_waiters = 0;
 }
 
@@ -150,6 +153,9 @@ int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *e, int d,
         }
         ev_io_start(hub->loop, &e->watch[d]);
         ev_unref(hub->loop);
+        if (gev__list_is_empty(&e->fresh)) {
+            gev__list_push_back(&hub->fresh_fds, &e->fresh);
+        }
     }
     waiter->greenlet = hub->current;
     waiter->ready = 0;
@@ -320,6 +326,18 @@ void gev__fd_forget(struct gev_hub *hub, int fd)
     e->timeout = GEV__NEVER;
 }
 
+void gev__fd_check_fresh_slow(struct gev_hub *hub)
+{
+    struct gev__list *node;
+
+    while ((node = gev__list_pop(&hub->fresh_fds)) != NULL) {
+        struct gev__fd *e = gev__container_of(node, struct gev__fd, fresh);
+        if (gev__sys_getfl(e->fd) == -EBADF) {
+            gev__fd_forget(hub, e->fd);
+        }
+    }
+}
+
 void gev__fd_rewatch(struct gev_hub *hub, struct gev__fd *e)
 {
     for (int d = 0; d < 2; d++) {
@@ -349,10 +367,12 @@ void gev__fd_forked(struct gev_hub *hub)
             struct gev__fd *e = &hub->fds[b][i];
             for (int d = 0; d < 2; d++) {
                 gev__list_init(&e->waiters[d]);
+                gev__list_init(&e->fresh);
                 memset(&e->watch[d], 0, sizeof(e->watch[d]));
                 e->stale[d] = true;
             }
         }
     }
+    gev__list_init(&hub->fresh_fds);
     hub->fd_waiters = 0;
 }

@@ -32,6 +32,9 @@ enum gev__fd_flag {
 struct gev__fd {
     ev_io watch[2];             /* read, write; libev's while active */
     struct gev__list waiters[2]; /* of gev__fd_waiter, in order of arrival */
+    struct gev__list fresh;     /* on hub->fresh_fds from a watcher's start to
+                                   the loop's next turn, else alone */
+    int fd;
     int64_t timeout;            /* ns of gev_settimeout; GEV__NEVER: none */
     unsigned flags;             /* enum gev__fd_flag */
     bool stale[2];              /* the number was closed since the watcher was
@@ -96,6 +99,16 @@ void gev__fd_forget(struct gev_hub *hub, int fd);
 /* For descriptors that others may close and reopen without gev's knowledge:
  * has the next wait register the number anew. */
 void gev__fd_rewatch(struct gev_hub *hub, struct gev__fd *entry);
+
+/* Before a turn of the loop: libev aborts when a descriptor that it is about to
+ * register was closed (by a plain close(2)) after its watcher was started. */
+void gev__fd_check_fresh_slow(struct gev_hub *hub);
+static inline void gev__fd_check_fresh(struct gev_hub *hub)
+{
+    if (!gev__list_is_empty(&hub->fresh_fds)) {
+        gev__fd_check_fresh_slow(hub);
+    }
+}
 
 /* Descriptors somebody waits on. */
 size_t gev__fd_count_waited(const struct gev_hub *hub);

@@ -112,6 +112,7 @@ static void init_hub(struct gev_hub *hub)
     hub->clock_granted = 1;
     hub->wakeup_fd = -1;
     gev__list_init(&hub->ended);
+    gev__list_init(&hub->fresh_fds);
     gev__list_init(&hub->idlers);
     gev__list_init(&hub->modules);
     hub->timeouts_mark.hub = hub;

@@ -78,6 +78,7 @@ struct gev_hub {
     struct gev__ev *ev;     /* our watchers and memory for libev; hub/loop.h */
     struct gev__fd **fds;   /* blocks of the fd table; hub/fd.c */
     unsigned n_fd_blocks;
+    struct gev__list fresh_fds; /* of gev__fd: started since the last turn */
 
     /* --- work for the hub greenlet ----------------------------------------- */
     struct gev__list ended; /* dead greenlets whose links are to run */

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/sys.h"
+#include "hub/fd.h"
 #include "hub/link.h"
 #include "hub/raw.h"
 #include "hub/sched.h"
@@ -238,6 +239,7 @@ void gev__loop_turn(struct gev_hub *hub)
         reopen(hub);
         return;
     }
+    gev__fd_check_fresh(hub);
     bool block = prepare_to_block(hub);
     bool waits = gev__hub_waits(hub);
 

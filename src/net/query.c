@@ -14,11 +14,11 @@
 #include "net/hosts.h"
 
 /* The pace. A thousand questions at once are a burst of packets that no
- * server's socket buffer holds, and what is lost costs a time-out. So of those
- * that the server had no time to answer there are at most BURST_MAX: each
- * answer lets one more go, and after BURST_TIME a new burst may begin. Two
- * packets a question fit into the default buffer, 208 KiB, at 768 bytes each.
- */
+ * server's socket buffer holds, and what is lost costs a time-out. So of the
+ * packets that the server had no time to answer there are at most BURST_MAX:
+ * each answer lets more go, and after BURST_TIME a new burst may begin. The
+ * usual buffer, 208 KiB, holds 270 packets of 768 bytes (what the kernel counts
+ * for a small one), so two bursts may meet a server that was not running. */
 #define BURST_MAX 128u
 #define BURST_TIME (20 * GEV__MS)
 
@@ -35,6 +35,7 @@ struct query {
     int code; /* EAI_*, once answered */
     bool answered;
     unsigned burst_id;      /* which burst it was part of */
+    unsigned packets;       /* how many one try takes */
     unsigned long refusals; /* when it was asked */
     char name[];            /* gev_dump() prints it */
 };
@@ -76,6 +77,7 @@ static struct query *make_query(struct gev__queries *qs, const char *name,
     q->qs = qs;
     q->hash = hash;
     q->question = question;
+    q->packets = question == GEV__ASK_BOTH ? 2 : 1;
     memcpy(q->name, name, size);
     gev__list_push_back(&qs->buckets[hash % GEV__QUERY_BUCKETS], &q->link);
     return q;
@@ -153,7 +155,7 @@ static void take_answer(struct query *q, int code, struct gev__answer *answer)
         code = EAI_MEMORY;
     }
     if (q->burst_id == qs->burst_id) {
-        qs->burst--;
+        qs->burst -= q->packets;
     }
     gev__channel_done(q->channel);
     end_query(q, code, answer);
@@ -304,7 +306,7 @@ static void send_query(struct query *q)
     q->channel = ch;
     q->burst_id = qs->burst_id;
     q->refusals = gev__channel_refusals();
-    qs->burst++;
+    qs->burst += q->packets;
     ask(q);
     gev__channel_settle(ch);
 }

@@ -30,7 +30,7 @@ struct gev__queries {
     struct gev__timer pace;   /* armed while something is pending */
     int64_t burst_began;      /* ns */
     unsigned burst_id;        /* counts bursts */
-    unsigned burst; /* questions of this burst that have no answer */
+    unsigned burst; /* packets of this burst that have no answer */
     unsigned waiting; /* greenlets */
     bool sending; /* send_pending() is on the call stack */
     bool ending;  /* close or fork: the waiters are gone */

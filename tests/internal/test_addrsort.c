@@ -115,7 +115,10 @@ GEV_TEST(same_order_as_cares)
     char lookups[] = "f";
     struct ares_options options = {.lookups = lookups};
     ares_channel ares;
+    static struct text text;
     setenv("CARES_HOSTS", lookup_hosts_path, 1);
+    lookup_write_file(lookup_hosts_path, "127.0.0.1 x.test\n");
+    ask_gev(&text); /* from now on c-ares has gev's allocator */
     if (!expect_int_eq(ares_init_options(&ares, &options, ARES_OPT_LOOKUPS),
                        ARES_SUCCESS)) {
         return;

@@ -250,16 +250,23 @@ static void answer(struct packet *p, const uint8_t *asked,
     memset(p->data + 8, 0, 4);
 }
 
-/* Counts it; how many there were of that kind before. */
-static unsigned note_question(struct dns_server *s, const struct question *q,
-                              bool tcp)
+static unsigned count_asked(struct dns_server *s, const char *name, int type,
+                            bool only_tcp)
 {
-    unsigned before = 0;
+    unsigned count = 0;
     size_t n = atomic_load(&s->n_asked);
     for (size_t i = 0; i < n; i++) {
-        before += s->asked[i].type == q->type && s->asked[i].tcp == tcp &&
-                  strcasecmp(s->asked[i].name, q->name) == 0;
+        const struct asked *a = &s->asked[i];
+        count += (type == 0 || a->type == type) && (a->tcp || !only_tcp) &&
+                 (name == NULL || strcasecmp(a->name, name) == 0);
     }
+    return count;
+}
+
+static void note_question(struct dns_server *s, const struct question *q,
+                          bool tcp)
+{
+    size_t n = atomic_load(&s->n_asked);
     if (n < MAX_ASKED) {
         struct asked *a = &s->asked[n];
         snprintf(a->name, sizeof(a->name), "%.127s", q->name);
@@ -267,7 +274,6 @@ static unsigned note_question(struct dns_server *s, const struct question *q,
         a->tcp = tcp;
         atomic_store(&s->n_asked, n + 1);
     }
-    return before;
 }
 
 static void send_late(struct dns_server *s, double now)
@@ -306,11 +312,12 @@ static void answer_udp(struct dns_server *s)
     if (n < 0 || !read_question(in, (size_t)n, &q)) {
         return;
     }
-    unsigned before = note_question(s, &q, false);
+    note_question(s, &q, false);
     const struct dns_rule *rule = find_rule(s, q.name);
     if (rule != NULL &&
         (rule->mood == DNS_SILENT ||
-         (rule->mood == DNS_SILENT_ONCE && before == 0))) {
+         (rule->mood == DNS_SILENT_ONCE &&
+          count_asked(s, q.name, q.type, false) == 1))) {
         return;
     }
     struct late *l = find_place(s);
@@ -540,19 +547,6 @@ void dns_server_use(const struct dns_server *s, double timeout, int tries)
     setenv("GEV_DNS_TIMEOUT", text, 1);
     snprintf(text, sizeof(text), "%d", tries);
     setenv("GEV_DNS_TRIES", text, 1);
-}
-
-static unsigned count_asked(struct dns_server *s, const char *name, int type,
-                            bool only_tcp)
-{
-    unsigned count = 0;
-    size_t n = atomic_load(&s->n_asked);
-    for (size_t i = 0; i < n; i++) {
-        const struct asked *a = &s->asked[i];
-        count += (name == NULL || strcasecmp(a->name, name) == 0) &&
-                 (type == 0 || a->type == type) && (a->tcp || !only_tcp);
-    }
-    return count;
 }
 
 unsigned dns_server_asked(struct dns_server *s, const char *name, int type)
