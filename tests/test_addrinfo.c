@@ -96,8 +96,7 @@ static void compare(const char *node, const char *service,
     int rc = gev_getaddrinfo(node, service, hints, &ours);
     int libc_rc = getaddrinfo(node, service, hints, &libcs);
     test_note("node %s, service %s, flags %x, family %d, type %d, protocol %d",
-              node != NULL ? node : "NULL",
-              service != NULL ? service : "NULL",
+              node != NULL ? node : "NULL", service != NULL ? service : "NULL",
               hints != NULL ? (unsigned)hints->ai_flags : 0,
               hints != NULL ? hints->ai_family : -1,
               hints != NULL ? hints->ai_socktype : -1,
@@ -154,9 +153,9 @@ static const char *const nodes[] = {
 };
 
 static const char *const services[] = {
-    NULL,     "",      "0",     "80",    "65535", "00080",  "http",
-    "domain", "https", "ntp",   "exec",  "who",   "nosuch", "*",
-    "syslog", "tftp",  "imap2", "80x",   "HTTP",
+    NULL,     "",      "0",     "80",   "65535", "00080",  "http",
+    "domain", "https", "ntp",   "exec", "who",   "nosuch", "*",
+    "syslog", "tftp",  "imap2", "80x",  "HTTP",
 };
 
 static const int flag_sets[] = {
@@ -313,8 +312,7 @@ GEV_TEST(null_result_is_discarded)
 GEV_TEST(names_must_be_ascii_for_idn)
 {
     expect_int_eq(resolve("127.0.0.1", NULL, AI_IDN), 0);
-    expect_int_eq(resolve("m\xc3\xbcller.test", NULL, AI_IDN),
-                  EAI_IDN_ENCODE);
+    expect_int_eq(resolve("m\xc3\xbcller.test", NULL, AI_IDN), EAI_IDN_ENCODE);
     expect_int_eq(resolve("127.0.0.1", NULL, AI_CANONIDN), EAI_BADFLAGS);
 }
 
@@ -331,8 +329,7 @@ GEV_TEST(every_code_has_words)
     static const int codes[] = {EAI_NONAME, EAI_AGAIN,  EAI_FAIL,
                                 EAI_FAMILY, EAI_MEMORY, EAI_SERVICE};
     for (size_t i = 0; i < COUNT(codes); i++) {
-        expect_str_eq(gev_strerror(GEV_EAI(codes[i])),
-                      gai_strerror(codes[i]));
+        expect_str_eq(gev_strerror(GEV_EAI(codes[i])), gai_strerror(codes[i]));
     }
 }
 
@@ -345,11 +342,10 @@ static void compare_names(const struct sockaddr *sa, socklen_t len, int flags,
     char libcs[2][NI_MAXHOST] = {"-", "-"};
     test_note("family %d, length %u, flags %x, room %u and %u", sa->sa_family,
               len, (unsigned)flags, host_size, service_size);
-    int rc = gev_getnameinfo(sa, len, ours[0], host_size, ours[1],
-                             service_size, flags);
-    int libc_rc =
-        getnameinfo(sa, len, libcs[0], host_size, libcs[1], service_size,
-                    flags);
+    int rc = gev_getnameinfo(sa, len, ours[0], host_size, ours[1], service_size,
+                             flags);
+    int libc_rc = getnameinfo(sa, len, libcs[0], host_size, libcs[1],
+                              service_size, flags);
     expect_int_eq(rc, libc_rc);
     if (rc == 0 && libc_rc == 0) {
         expect_str_eq(ours[0], libcs[0]);
@@ -368,9 +364,9 @@ GEV_TEST(same_names_as_libc)
         NI_NUMERICHOST | 0x4000,
     };
     static const socklen_t rooms[] = {0, 1, 4, 10, 256};
-    static const char *const addrs[] = {"127.0.0.1", "1.2.3.4",    "::1",
-                                        "fe80::1%lo", "2001:db8::1%7",
-                                        "::ffff:1.2.3.4", "fe80::1%4711"};
+    static const char *const addrs[] = {
+        "127.0.0.1",     "1.2.3.4",        "::1",         "fe80::1%lo",
+        "2001:db8::1%7", "::ffff:1.2.3.4", "fe80::1%4711"};
     static const char *const ports[] = {"0", "80", "53", "512", "65535"};
     uint64_t before = switches();
     for (size_t i = 0; i < COUNT(addrs) * COUNT(ports); i++) {
@@ -390,8 +386,8 @@ GEV_TEST(same_names_as_libc)
                 }
             }
         }
-        compare_names(list->ai_addr, list->ai_addrlen - 1, NI_NUMERICHOST,
-                      100, 100);
+        compare_names(list->ai_addr, list->ai_addrlen - 1, NI_NUMERICHOST, 100,
+                      100);
         freeaddrinfo(list);
     }
     expect_uint_eq(switches(), before);

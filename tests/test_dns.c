@@ -139,11 +139,16 @@ GEV_TEST(bad_answers_have_their_codes)
         const char *name;
         int rc;
     } cases[] = {
-        {"nodata.test", EAI_NONAME},     {"servfail.test", EAI_AGAIN},
-        {"refused.test", EAI_AGAIN},     {"garbage.test", EAI_FAIL},
-        {"resets.test", EAI_AGAIN},      {"lost.test", 0},
-        {"nxdomain.test", EAI_NONAME},   {"", EAI_NONAME},
-        {"a..b", EAI_NONAME},            {".", EAI_NONAME},
+        {"nodata.test", EAI_NONAME},
+        {"servfail.test", EAI_AGAIN},
+        {"refused.test", EAI_AGAIN},
+        {"garbage.test", EAI_FAIL},
+        {"resets.test", EAI_AGAIN},
+        {"lost.test", 0},
+        {"nxdomain.test", EAI_NONAME},
+        {"", EAI_NONAME},
+        {"a..b", EAI_NONAME},
+        {".", EAI_NONAME},
         {"M\xc3\xbcller.test", EAI_NONAME},
     };
     struct dns_server *s = dns_server_start(rules);
@@ -250,9 +255,8 @@ GEV_TEST(same_question_is_asked_once)
     gev_greenlet *greenlets[N];
     struct dns_server *s = lookup_serve(rules);
     for (int i = 0; i < N; i++) {
-        lookups[i] = (struct lookup){
-            .name = i % 2 ? "www.test" : "WWW.Test",
-            .flags = i % 3 == 0 ? AI_CANONNAME : 0};
+        lookups[i] = (struct lookup){.name = i % 2 ? "www.test" : "WWW.Test",
+                                     .flags = i % 3 == 0 ? AI_CANONNAME : 0};
         greenlets[i] = lookup_spawn(&lookups[i]);
     }
     expect_int_eq(gev_joinall(greenlets, N, GEV_FOREVER), N);
@@ -272,8 +276,8 @@ GEV_TEST(same_question_is_asked_once)
 
 GEV_TEST(killed_waiter_leaves_the_others_their_answer)
 {
-    static const struct dns_rule rules[] = {
-        {"www.test", .v4 = 1, .delay = 100}, {NULL}};
+    static const struct dns_rule rules[] = {{"www.test", .v4 = 1, .delay = 100},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
     struct lookup a = {.name = "www.test", .family = AF_INET};
     struct lookup b = a;
@@ -293,8 +297,8 @@ GEV_TEST(killed_waiter_leaves_the_others_their_answer)
 
 GEV_TEST(question_outlives_all_its_waiters)
 {
-    static const struct dns_rule rules[] = {
-        {"www.test", .v4 = 1, .delay = 50}, {NULL}};
+    static const struct dns_rule rules[] = {{"www.test", .v4 = 1, .delay = 50},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
     struct lookup l = {.name = "www.test", .family = AF_INET};
     gev_greenlet *g = lookup_spawn(&l);
@@ -546,16 +550,15 @@ static void *resolve_in_thread(void *arg)
 
 GEV_TEST(each_thread_has_its_own)
 {
-    static const struct dns_rule rules[] = {
-        {"*", .v4 = 3, .delay = 1}, {NULL}};
+    static const struct dns_rule rules[] = {{"*", .v4 = 3, .delay = 1}, {NULL}};
     struct dns_server *s = lookup_serve(rules);
     pthread_t threads[3];
     struct lookup lookups[3];
     for (int i = 0; i < 3; i++) {
         lookups[i] = (struct lookup){.name = "www.test", .family = AF_INET};
-        expect_int_eq(pthread_create(&threads[i], NULL, resolve_in_thread,
-                                     &lookups[i]),
-                      0);
+        expect_int_eq(
+            pthread_create(&threads[i], NULL, resolve_in_thread, &lookups[i]),
+            0);
     }
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
@@ -613,8 +616,8 @@ static void fork_in_hub(void *arg)
 
 GEV_TEST(fork_in_a_callback_with_a_question_in_flight)
 {
-    static const struct dns_rule rules[] = {
-        {"*", .v4 = 1, .delay = 50}, {NULL}};
+    static const struct dns_rule rules[] = {{"*", .v4 = 1, .delay = 50},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
     struct lookup l = {.name = "www.test", .family = AF_INET};
     gev_greenlet *g = lookup_spawn(&l);

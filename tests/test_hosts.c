@@ -20,15 +20,16 @@ GEV_TEST(hosts_file_goes_first)
 {
     static const struct dns_rule rules[] = {{"*", .v4 = 1}, {NULL}};
     struct dns_server *s = lookup_serve(rules);
-    lookup_write_file(lookup_hosts_path, "# a comment\n"
-                           "\n"
-                           "  10.1.1.1\t here.test  here  Alias # and more\r\n"
-                           "not-an-address x.test\n"
-                           "10.1.1.9\n"
-                           "10.1.1.2 here.test\n"
-                           "fe80::1%1 here.test other\n"
-                           "10.1.1.1 here.test\n"
-                           "10.3 short.test"); /* no newline at the end */
+    lookup_write_file(lookup_hosts_path,
+                      "# a comment\n"
+                      "\n"
+                      "  10.1.1.1\t here.test  here  Alias # and more\r\n"
+                      "not-an-address x.test\n"
+                      "10.1.1.9\n"
+                      "10.1.1.2 here.test\n"
+                      "fe80::1%1 here.test other\n"
+                      "10.1.1.1 here.test\n"
+                      "10.3 short.test"); /* no newline at the end */
     struct lookup l = look_up("HERE.test", AF_UNSPEC, AI_CANONNAME);
     expect_int_eq(l.rc, 0);
     expect_uint_eq(l.v4, 2);
@@ -54,7 +55,8 @@ GEV_TEST(hosts_file_goes_first)
 
 GEV_TEST(changed_hosts_file_is_seen_at_once)
 {
-    static const struct dns_rule rules[] = {{"*", .mood = DNS_NXDOMAIN}, {NULL}};
+    static const struct dns_rule rules[] = {{"*", .mood = DNS_NXDOMAIN},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
     for (int i = 1; i <= 50 && !test_failed(); i++) {
         char text[64];
@@ -86,7 +88,8 @@ GEV_TEST(changed_hosts_file_is_seen_at_once)
 /* As large as the lists that block advertisers. */
 GEV_TEST(large_hosts_file)
 {
-    static const struct dns_rule rules[] = {{"*", .mood = DNS_NXDOMAIN}, {NULL}};
+    static const struct dns_rule rules[] = {{"*", .mood = DNS_NXDOMAIN},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
     FILE *f = fopen(lookup_hosts_path, "we");
     if (!expect_not_null(f)) {
@@ -150,13 +153,13 @@ GEV_TEST(localhost_is_nobody_elses_business)
 
 GEV_TEST(search_domains_and_ndots)
 {
-    static const struct dns_rule rules[] = {
-        {"www.b.test", .v4 = 1},
-        {"x.y.b.test", .v4 = 1},
-        {"*", .mood = DNS_NXDOMAIN},
-        {NULL}};
+    static const struct dns_rule rules[] = {{"www.b.test", .v4 = 1},
+                                            {"x.y.b.test", .v4 = 1},
+                                            {"*", .mood = DNS_NXDOMAIN},
+                                            {NULL}};
     struct dns_server *s = lookup_serve(rules);
-    lookup_write_file(lookup_resolv_path, "search a.test b.test\noptions ndots:2\n");
+    lookup_write_file(lookup_resolv_path,
+                      "search a.test b.test\noptions ndots:2\n");
     struct lookup l = look_up("www", AF_INET, AI_CANONNAME);
     expect_int_eq(l.rc, 0);
     expect_str_eq(l.canonical, "www.b.test");
@@ -375,7 +378,8 @@ GEV_TEST(hosts_file_on_the_way_back)
     static const struct dns_rule rules[] = {{"*", .target = "dns.test"},
                                             {NULL}};
     struct dns_server *s = lookup_serve(rules);
-    lookup_write_file(lookup_hosts_path, "10.1.1.1 one.test uno\nfd00::1 six.test\n");
+    lookup_write_file(lookup_hosts_path,
+                      "10.1.1.1 one.test uno\nfd00::1 six.test\n");
     struct reverse r = reverse("10.1.1.1", 0);
     expect_str_eq(r.host, "one.test");
     r = reverse("fd00::1", 0);

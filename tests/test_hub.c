@@ -18,6 +18,11 @@ static gev_stats get_stats(void)
     return stats;
 }
 
+static void *sleep_50_ms(void *arg)
+{
+    return gev_sleep(0.05) == 0 ? arg : gev_fail(errno);
+}
+
 static void *sleep_2_ms(void *arg)
 {
     return gev_sleep(0.002) == 0 ? arg : gev_fail(errno);
@@ -144,7 +149,7 @@ static void run_in_callback(void *arg)
 /* HUB3 */
 GEV_TEST(run_is_mains_alone_and_may_time_out)
 {
-    gev_greenlet *g = gev_spawn(sleep_2_ms, NULL);
+    gev_greenlet *g = gev_spawn(sleep_50_ms, NULL);
     expect_fail(gev_run(0), ETIMEDOUT);
     expect_fail(gev_run(0.0005), ETIMEDOUT);
     expect_fail(gev_run((double)NAN), EINVAL);
@@ -241,7 +246,7 @@ GEV_TEST(stats_count)
     gev_stats a = get_stats();
     gev_greenlet *g[3] = {
         gev_spawn(park_forever, NULL),
-        gev_spawn(sleep_2_ms, NULL),
+        gev_spawn(sleep_50_ms, NULL),
         gev_spawn_later(10, return_arg, NULL),
     };
     gev_stats b = get_stats();

@@ -6,9 +6,9 @@
 #include "support/gev_test.h"
 #include "support/trace.h"
 
-static void *sleep_10_ms(void *arg)
+static void *sleep_50_ms(void *arg)
 {
-    return gev_sleep(0.01) == 0 ? arg : gev_fail(errno);
+    return gev_sleep(0.05) == 0 ? arg : gev_fail(errno);
 }
 
 static void *yield_once(void *arg)
@@ -18,7 +18,7 @@ static void *yield_once(void *arg)
 
 static void *sleep_then_fail(void *code)
 {
-    return gev_fail(gev_sleep(0.005) == 0 ? N(code) : errno);
+    return gev_fail(gev_sleep(0.05) == 0 ? N(code) : errno);
 }
 
 /* GLT12: dead: returns without switching at all. */
@@ -45,7 +45,7 @@ GEV_TEST(join_of_a_dead_one_does_not_park)
 GEV_TEST(join_times_out)
 {
     trace_reset();
-    gev_greenlet *g = gev_spawn(sleep_10_ms, P(1));
+    gev_greenlet *g = gev_spawn(sleep_50_ms, P(1));
     gev_greenlet *ready = gev_spawn(trace_and_return, "ready");
     expect_fail(gev_join(g, 0), ETIMEDOUT);
     expect_fail(gev_join(g, -5), ETIMEDOUT);
@@ -109,7 +109,7 @@ GEV_TEST(join_of_oneself_is_edeadlk)
 GEV_TEST(get_takes_the_value_as_often_as_asked)
 {
     void *value = NULL;
-    gev_greenlet *g = gev_spawn(sleep_10_ms, P(4));
+    gev_greenlet *g = gev_spawn(sleep_50_ms, P(4));
     expect_fail(gev_get(g, &value, 0), ETIMEDOUT);
     expect_fail(gev_get(g, &value, 0.001), ETIMEDOUT);
     expect_null(value); /* untouched on failure */
@@ -169,7 +169,7 @@ static void *join_and_trace(void *arg)
 GEV_TEST(joiners_wake_in_order)
 {
     trace_reset();
-    gev_greenlet *target = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *target = gev_spawn(sleep_50_ms, NULL);
     gev_greenlet *g[8];
     struct joiner j[8];
     const char *words[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
@@ -188,7 +188,7 @@ GEV_TEST(joiners_wake_in_order)
 GEV_TEST(links_and_joiners_are_served_in_order)
 {
     trace_reset();
-    gev_greenlet *target = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *target = gev_spawn(sleep_50_ms, NULL);
     struct joiner j2 = {.target = target, .word = "2", .timeout = GEV_FOREVER};
     struct joiner j4 = {.target = target, .word = "4", .timeout = GEV_FOREVER};
     expect_ok(gev_link(target, trace_link, "1"));
@@ -209,7 +209,7 @@ GEV_TEST(links_and_joiners_are_served_in_order)
 GEV_TEST(joiner_that_timed_out_is_not_woken_again)
 {
     trace_reset();
-    gev_greenlet *target = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *target = gev_spawn(sleep_50_ms, NULL);
     struct joiner j = {.target = target, .word = "j", .timeout = 0.001};
     gev_greenlet *g = gev_spawn(join_and_trace, &j);
     expect_ok(gev_join(g, GEV_FOREVER));
@@ -229,14 +229,14 @@ static void *join_then_sleep(void *arg)
     j->error = j->rc == 0 ? 0 : errno;
     (void)gev_uncancel();
     double start = test_now();
-    int rc = gev_sleep(0.03);
-    return rc == 0 && test_now() - start >= 0.03 ? P(1) : NULL;
+    int rc = gev_sleep(0.1);
+    return rc == 0 && test_now() - start >= 0.1 ? P(1) : NULL;
 }
 
 /* T8, C10: the end of a target does not cut a later, unrelated park short. */
 GEV_TEST(killed_joiner_sleeps_undisturbed_when_the_target_ends)
 {
-    gev_greenlet *target = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *target = gev_spawn(sleep_50_ms, NULL);
     struct joiner j = {.target = target};
     gev_greenlet *g = gev_spawn(join_then_sleep, &j);
     expect_ok(gev_yield());
@@ -289,7 +289,7 @@ static void *unref_after_yield(void *arg)
 /* C5: the handle may be dropped while others join. */
 GEV_TEST(handle_may_be_dropped_while_somebody_joins)
 {
-    gev_greenlet *target = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *target = gev_spawn(sleep_50_ms, NULL);
     gev_greenlet *joiner = gev_spawn(join_the_arg, target);
     gev_greenlet *dropper = gev_spawn(unref_after_yield, target);
     expect_ok(gev_get(joiner, NULL, GEV_FOREVER));
@@ -303,7 +303,7 @@ GEV_TEST(joinall_counts_what_has_ended)
 {
     gev_greenlet *g[3] = {
         gev_spawn(return_arg, NULL),
-        gev_spawn(sleep_10_ms, NULL),
+        gev_spawn(sleep_50_ms, NULL),
         gev_spawn(park_forever, NULL),
     };
     expect_int_eq(gev_joinall(g, 3, 0), 0);
@@ -322,7 +322,7 @@ GEV_TEST(joinall_counts_what_has_ended)
 /* TOP9, section 12 "Joins" */
 GEV_TEST(joinall_counts_duplicates_and_skips_null)
 {
-    gev_greenlet *a = gev_spawn(sleep_10_ms, NULL);
+    gev_greenlet *a = gev_spawn(sleep_50_ms, NULL);
     gev_greenlet *b = gev_spawn(return_arg, NULL);
     gev_greenlet *const g[] = {a, NULL, b, a, NULL};
     expect_int_eq(gev_joinall(g, 5, 0.001), 1);
@@ -399,7 +399,7 @@ GEV_TEST(joinall_error_gives_the_first_failure_in_time)
 {
     gev_set_error_handler(ignore_error, NULL);
     gev_greenlet *g[3] = {
-        gev_spawn(sleep_10_ms, P(1)),
+        gev_spawn(sleep_50_ms, P(1)),
         gev_spawn(sleep_then_fail, P(EIO)),
         gev_spawn(fail_with, P(EPIPE)),
     };
@@ -432,7 +432,7 @@ GEV_TEST(joinall_error_times_out)
 {
     gev_set_error_handler(ignore_error, NULL);
     gev_greenlet *g[2] = {
-        gev_spawn(sleep_10_ms, NULL),
+        gev_spawn(sleep_50_ms, NULL),
         gev_spawn(sleep_then_fail, P(EIO)),
     };
     expect_fail(gev_joinall_error(g, 2, 0), ETIMEDOUT);

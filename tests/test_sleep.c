@@ -57,14 +57,14 @@ GEV_TEST(sleep_after_a_cpu_burst_is_not_shortened)
 GEV_TEST(sleepers_wake_by_deadline_and_together)
 {
     trace_reset();
-    struct sleeper s[] = {{0.04, "d"}, {0.01, "a"}, {0.03, "c"}, {0.02, "b"}};
+    struct sleeper s[] = {{0.16, "d"}, {0.01, "a"}, {0.11, "c"}, {0.06, "b"}};
     gev_greenlet *g[4];
     double start = test_now();
     for (int i = 0; i < 4; i++) {
         g[i] = gev_spawn(sleep_and_trace, &s[i]);
     }
     expect_int_eq(gev_joinall(g, 4, GEV_FOREVER), 4);
-    expect_ge(test_now() - start, 0.04);
+    expect_ge(test_now() - start, 0.16);
     expect_str_eq(trace_text(), "a b c d");
     gev_unrefall(g, 4);
 }

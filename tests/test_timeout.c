@@ -323,9 +323,9 @@ GEV_TEST(scopes_left_open_are_dropped)
     gev_unref(g[0]);
 }
 
-static void *sleep_5_ms(void *arg)
+static void *sleep_200_ms(void *arg)
 {
-    return gev_sleep(0.005) == 0 ? arg : gev_fail(errno);
+    return gev_sleep(0.2) == 0 ? arg : gev_fail(errno);
 }
 
 /* Section 12 "Scopes": a child spawned inside is not in it; TMO1: only the
@@ -333,9 +333,9 @@ static void *sleep_5_ms(void *arg)
 GEV_TEST(scope_is_of_one_greenlet_only)
 {
     gev_timeout t = {0};
-    gev_greenlet *before = gev_spawn(sleep_5_ms, P(1));
+    gev_greenlet *before = gev_spawn(sleep_200_ms, P(1));
     expect_ok(gev_timeout_begin(&t, 0.001));
-    gev_greenlet *inside = gev_spawn(sleep_5_ms, P(2));
+    gev_greenlet *inside = gev_spawn(sleep_200_ms, P(2));
     expect_fail(gev_join(inside, GEV_FOREVER), ETIMEDOUT);
     expect_fail(gev_yield(), ETIMEDOUT);
     expect_true(gev_timeout_end(&t));

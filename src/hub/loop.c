@@ -212,11 +212,12 @@ static bool prepare_to_block(struct gev_hub *hub)
     if (has_work(hub) || !gev__list_is_empty(&hub->idlers)) {
         return false;
     }
-    gev__stack_trim(&hub->stacks, hub->now);
+    int64_t trim_at = gev__stack_trim(&hub->stacks, hub->now);
     if (gev__clock_is_virtual() && next_deadline(hub) != GEV__NEVER) {
         return false;
     }
-    if (!arm_loop_timer(hub, next_deadline(hub))) {
+    int64_t deadline = next_deadline(hub);
+    if (!arm_loop_timer(hub, trim_at < deadline ? trim_at : deadline)) {
         return false;
     }
     atomic_store(&hub->asleep, 1);

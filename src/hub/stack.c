@@ -225,24 +225,27 @@ static void trim_class(struct gev__stack_class *c, uint32_t end)
     }
 }
 
-void gev__stack_trim_some(struct gev__stack_class *c)
-{
-    trim_class(c, c->n_trimmed + GEV__STACK_WATERMARK / 2);
-}
+#define TRIM_INTERVAL GEV__SEC
 
-void gev__stack_trim(struct gev__stacks *s, int64_t now)
+int64_t gev__stack_trim(struct gev__stacks *s, int64_t now)
 {
-    if (now - s->last_trim < GEV__SEC) {
-        return;
-    }
-    s->last_trim = now;
+    bool due = now - s->last_trim >= TRIM_INTERVAL;
+    bool again = false;
+
     for (unsigned i = 0; i < GEV__STACK_CLASSES; i++) {
         struct gev__stack_class *c = &s->classes[i];
-        if (c->low_water > c->n_trimmed) {
-            trim_class(c, c->low_water);
+        if (due) {
+            if (c->low_water > c->n_trimmed) {
+                trim_class(c, c->low_water);
+            }
+            c->low_water = c->n_free;
         }
-        c->low_water = c->n_free;
+        again = again || c->n_free - c->n_trimmed > GEV__STACK_WATERMARK;
     }
+    if (due) {
+        s->last_trim = now;
+    }
+    return again ? s->last_trim + TRIM_INTERVAL : GEV__NEVER;
 }
 
 void gev__stack_foreach(struct gev__stacks *s,

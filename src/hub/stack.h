@@ -17,9 +17,10 @@
  * no mappings are used up), else PROT_NONE pages, whose number is limited well
  * below vm.max_map_count, beyond which unrelated mmaps would fail.
  *
- * Free slots are reused last in, first out. Slots that nobody used for a second
- * give their memory back the next time the hub blocks, and at once above a
- * watermark; steady work maps and advises nothing. */
+ * Free slots are reused last in, first out. A slot that nobody used for a second
+ * gives its memory back at the hub's next turn; while more than a watermark of
+ * them wait for that, an idle hub wakes for it. Steady work, whatever its size,
+ * maps and advises nothing. */
 
 #include "base/compiler.h"
 #include "hub/greenlet.h"
@@ -39,7 +40,7 @@
 #define GEV__STACK_GUARD ((size_t)64 * 1024)
 #define GEV__STACK_CLASSES 20
 #define GEV__SLOT_SHIFT 17 /* the smallest slot: 128 KiB, half of it guard */
-#define GEV__STACK_WATERMARK 16384u /* free slots that may keep their memory */
+#define GEV__STACK_WATERMARK 1024u /* free slots that may keep their memory */
 #ifdef GEV__ASAN
 #define GEV__STACK_CLASS_DEFAULT 1u
 #else
@@ -103,9 +104,6 @@ GEV__INLINE struct gev_greenlet *gev__stack_get_quickly(struct gev__stacks *s)
     return g;
 }
 
-/* Far more slots are free than anybody needs. */
-void gev__stack_trim_some(struct gev__stack_class *c);
-
 /* Gives a slot back. May be called while still running on it, if nothing is
  * taken before the switch away. */
 GEV__INLINE void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g)
@@ -114,13 +112,11 @@ GEV__INLINE void gev__stack_put(struct gev__stacks *s, struct gev_greenlet *g)
 
     g->state = GEV__FREE;
     c->free[c->n_free++] = g;
-    if (gev__unlikely(c->n_free - c->n_trimmed > GEV__STACK_WATERMARK)) {
-        gev__stack_trim_some(c);
-    }
 }
 
-/* Gives memory back of slots nobody used since the last pass. */
-void gev__stack_trim(struct gev__stacks *s, int64_t now);
+/* Gives memory back of slots nobody used since the last pass, at most once a
+ * second. Returns when it wants to be called again even if nothing happens. */
+int64_t gev__stack_trim(struct gev__stacks *s, int64_t now);
 
 /* The usable stack of a control block: [low, g). */
 GEV__INLINE char *gev__stack_low(const struct gev_greenlet *g)

@@ -40,13 +40,13 @@ static const struct policy {
     int label;
 } policies[] = {
     {IN6ADDR_LOOPBACK_INIT, 128, 50, 0},
-    {{{{[10] = 0xff, [11] = 0xff}}}, 96, 35, 4},  /* IPv4 */
-    {IN6ADDR_ANY_INIT, 96, 1, 3},                 /* ::a.b.c.d */
-    {{{{0x20, 0x01}}}, 32, 5, 5},                 /* Teredo */
-    {{{{0x20, 0x02}}}, 16, 30, 2},                /* 6to4 */
-    {{{{0x3f, 0xfe}}}, 16, 1, 12},                /* 6bone */
-    {{{{0xfe, 0xc0}}}, 10, 1, 11},                /* site-local */
-    {{{{0xfc}}}, 7, 3, 13},                       /* unique local */
+    {{{{[10] = 0xff, [11] = 0xff}}}, 96, 35, 4}, /* IPv4 */
+    {IN6ADDR_ANY_INIT, 96, 1, 3},                /* ::a.b.c.d */
+    {{{{0x20, 0x01}}}, 32, 5, 5},                /* Teredo */
+    {{{{0x20, 0x02}}}, 16, 30, 2},               /* 6to4 */
+    {{{{0x3f, 0xfe}}}, 16, 1, 12},               /* 6bone */
+    {{{{0xfe, 0xc0}}}, 10, 1, 11},               /* site-local */
+    {{{{0xfc}}}, 7, 3, 13},                      /* unique local */
     {IN6ADDR_ANY_INIT, 0, 40, 1},
 };
 

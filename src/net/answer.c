@@ -41,8 +41,7 @@ bool gev__addr_is_equal(const struct gev__addr *a, const struct gev__addr *b)
     if (a->family == AF_INET) {
         return a->v4.s_addr == b->v4.s_addr;
     }
-    return a->scope == b->scope &&
-           memcmp(&a->v6, &b->v6, sizeof a->v6) == 0;
+    return a->scope == b->scope && memcmp(&a->v6, &b->v6, sizeof a->v6) == 0;
 }
 
 /* A zone is the name of an interface, where the address is bound to a link, or

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 struct gev__addr {
-    int family; /* AF_INET or AF_INET6 */
+    int family;     /* AF_INET or AF_INET6 */
     uint32_t scope; /* IPv6 zone, or 0 */
     union {
         struct in_addr v4;

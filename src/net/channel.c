@@ -75,12 +75,11 @@ static void init_library(void)
 static ares_socket_t call_socket(int family, int type, int protocol, void *arg)
 {
     (void)arg;
-    int fd = gev__sys_socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                             protocol);
+    int fd =
+        gev__sys_socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (fd >= 0 && type == SOCK_STREAM) {
         const int on = 1;
-        (void)gev__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
-                                  sizeof on);
+        (void)gev__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
     return (ares_socket_t)gev__ret(fd);
 }
@@ -147,8 +146,7 @@ static void on_event(struct gev__watch *w, int events)
 
 static struct dns_socket *find_socket(struct gev__channel *ch, int fd)
 {
-    gev__list_foreach(it, &ch->sockets)
-    {
+    gev__list_foreach(it, &ch->sockets) {
         struct dns_socket *s = gev__container_of(it, struct dns_socket, link);
         if (s->fd == fd) {
             return s;
@@ -233,10 +231,9 @@ static void on_timeout(struct gev__timer *t)
     struct gev__channel *ch = gev__container_of(t, struct gev__channel, timer);
 
     ares_process_fd(ch->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    int64_t deadline = gev__clock_add(gev__clock_now(), next_timeout(ch));
     if (ch->asked > 0 &&
-        gev__timer_arm(ch->hub, &ch->timer, GEV__SLEEPS,
-                       gev__clock_add(gev__clock_now(), next_timeout(ch))) <
-            0) {
+        gev__timer_arm(ch->hub, &ch->timer, GEV__SLEEPS, deadline) < 0) {
         /* Without a timer a lost packet would mean for ever. */
         (void)refuse_if_null(NULL, sizeof ch->timer);
         ares_cancel(ch->ares);
@@ -248,8 +245,7 @@ int gev__channel_begin(struct gev__channel *ch)
 {
     /* A new question times out first, unless older ones do: the timer may be
      * early, but is never late. */
-    int64_t deadline =
-        gev__clock_add(gev__clock_now(), ch->timeout + GEV__MS);
+    int64_t deadline = gev__clock_add(gev__clock_now(), ch->timeout + GEV__MS);
 
     if (!gev__timer_is_armed(&ch->timer) || ch->timer.deadline > deadline) {
         gev__timer_disarm(ch->hub, &ch->timer);

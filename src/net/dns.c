@@ -26,8 +26,8 @@ int gev_getaddrinfo(const char *node, const char *service,
     if (hub == NULL) {
         return EAI_SYSTEM;
     }
-    int rc = gev__getaddrinfo(hub, node, service, hints, GEV__NEVER, &list,
-                              &error);
+    int rc =
+        gev__getaddrinfo(hub, node, service, hints, GEV__NEVER, &list, &error);
     if (rc != 0) {
         return leave(rc, error);
     }
@@ -59,7 +59,7 @@ int gev_getnameinfo(const struct sockaddr *addr, socklen_t addrlen, char *host,
     if (hub == NULL) {
         return EAI_SYSTEM;
     }
-    int rc = gev__getnameinfo(hub, addr, addrlen, &out, flags, GEV__NEVER,
-                              &error);
+    int rc =
+        gev__getnameinfo(hub, addr, addrlen, &out, flags, GEV__NEVER, &error);
     return leave(rc, error);
 }

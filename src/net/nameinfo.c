@@ -43,8 +43,8 @@ static void write_zone(const struct gev__addr *addr, int flags, char *out,
                        size_t size)
 {
     char name[IF_NAMESIZE];
-    bool is_local = IN6_IS_ADDR_LINKLOCAL(&addr->v6) ||
-                    IN6_IS_ADDR_MC_LINKLOCAL(&addr->v6);
+    bool is_local =
+        IN6_IS_ADDR_LINKLOCAL(&addr->v6) || IN6_IS_ADDR_MC_LINKLOCAL(&addr->v6);
 
     if (is_local && (flags & FLAG_NUMERICSCOPE) == 0 &&
         if_indextoname(addr->scope, name) != NULL) {
@@ -97,8 +97,7 @@ static int put_host(struct gev_hub *hub, const struct gev__nameinfo *out,
     struct gev__answer *answer;
 
     if ((flags & NI_NUMERICHOST) == 0) {
-        int code =
-            gev__resolve_name(hub, addr, deadline, &answer, ret_error);
+        int code = gev__resolve_name(hub, addr, deadline, &answer, ret_error);
         if (code == 0) {
             if ((flags & NI_NOFQDN) != 0) {
                 cut_domain(answer->name);

@@ -51,8 +51,7 @@ struct waiter {
 static struct query *find_query(struct gev__queries *qs, const char *name,
                                 enum gev__question question, uint32_t hash)
 {
-    gev__list_foreach(it, &qs->buckets[hash % GEV__QUERY_BUCKETS])
-    {
+    gev__list_foreach(it, &qs->buckets[hash % GEV__QUERY_BUCKETS]) {
         struct query *q = gev__container_of(it, struct query, link);
         if (q->hash == hash && q->question == question &&
             strcasecmp(q->name, name) == 0) {
@@ -429,8 +428,7 @@ void gev__queries_init(struct gev__queries *qs, struct gev_hub *hub)
 /* Forgets the waiters, whose stacks may be gone, and their references. */
 static void abandon(struct gev__list *queries)
 {
-    gev__list_foreach_safe(it, tmp, queries)
-    {
+    gev__list_foreach_safe(it, tmp, queries) {
         struct query *q = gev__container_of(it, struct query, link);
         gev__list_init(&q->waiters);
         q->refs = 1;

@@ -23,17 +23,17 @@ struct gev__channel;
 
 struct gev__queries {
     struct gev_hub *hub;
-    struct gev__channel *channel; /* to ask; NULL: none yet */
+    struct gev__channel *channel;                 /* to ask; NULL: none yet */
     struct gev__list buckets[GEV__QUERY_BUCKETS]; /* not answered, by name */
-    struct gev__list pending;  /* not asked yet, in order */
+    struct gev__list pending;                     /* not asked yet, in order */
     struct gev__list answered; /* whose waiters have not all run yet */
-    struct gev__timer pace;   /* armed while something is pending */
-    int64_t burst_began;      /* ns */
-    unsigned burst_id;        /* counts bursts */
-    unsigned burst; /* packets of this burst that have no answer */
-    unsigned waiting; /* greenlets */
-    bool sending; /* send_pending() is on the call stack */
-    bool ending;  /* close or fork: the waiters are gone */
+    struct gev__timer pace;    /* armed while something is pending */
+    int64_t burst_began;       /* ns */
+    unsigned burst_id;         /* counts bursts */
+    unsigned burst;            /* packets of this burst that have no answer */
+    unsigned waiting;          /* greenlets */
+    bool sending;              /* send_pending() is on the call stack */
+    bool ending;               /* close or fork: the waiters are gone */
 };
 
 /* What to ask for. */

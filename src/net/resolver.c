@@ -31,10 +31,10 @@ struct resolver {
     struct gev__hosts hosts;
     struct gev__file_version resolv_conf; /* that the channel was made from */
     int64_t conf_looked;                  /* ns */
-    char lookups[GEV__LOOKUPS_MAX + 1]; /* the order; valid with a channel */
-    struct gev__queries queries;        /* knows the current channel */
+    char lookups[GEV__LOOKUPS_MAX + 1];   /* the order; valid with a channel */
+    struct gev__queries queries;          /* knows the current channel */
     struct gev__list retired; /* channels that still have questions */
-    int64_t families_looked; /* ns; 0: never */
+    int64_t families_looked;  /* ns; 0: never */
     bool has_v4;
     bool has_v6;
 };
@@ -165,8 +165,7 @@ static void on_forked(struct gev__hub_module *m, struct gev_hub *hub)
 /* NULL: no memory. */
 static struct resolver *get_resolver(struct gev_hub *hub)
 {
-    gev__list_foreach(it, &hub->modules)
-    {
+    gev__list_foreach(it, &hub->modules) {
         struct gev__hub_module *m =
             gev__container_of(it, struct gev__hub_module, link);
         if (m->close == on_close) {

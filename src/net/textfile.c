@@ -61,8 +61,8 @@ static int read_all(int fd, size_t expected, char **ret_text, size_t *ret_size)
 
     while (text != NULL) {
         if (size + 1 == room) {
-            char *more = room > SIZE_MAX_READ ? NULL
-                                              : gev__realloc(text, room * 2);
+            char *more =
+                room > SIZE_MAX_READ ? NULL : gev__realloc(text, room * 2);
             if (more == NULL) {
                 rc = room > SIZE_MAX_READ ? -EFBIG : -ENOMEM;
                 break;

@@ -91,9 +91,9 @@ static int find_name(void *arg)
     char host[64] = "";
     char service[16] = "";
     inet_pton(AF_INET, arg, &sa.sin_addr);
-    int rc = gev_getnameinfo((struct sockaddr *)(void *)&sa, sizeof(sa), host,
-                             sizeof(host), service, sizeof(service),
-                             NI_NAMEREQD);
+    int rc =
+        gev_getnameinfo((struct sockaddr *)(void *)&sa, sizeof(sa), host,
+                        sizeof(host), service, sizeof(service), NI_NAMEREQD);
     int error = errno;
     if (rc == 0) {
         expect_str_eq(host, "four.test");
@@ -135,8 +135,8 @@ static struct dns_server *serve(void)
 
 GEV_TEST(resolving_by_udp_survives)
 {
-    struct lookup wanted = {.name = "www.test", .v4 = 2, .v6 = 2,
-                            .canonical = "alias1.www.test"};
+    struct lookup wanted = {
+        .name = "www.test", .v4 = 2, .v6 = 2, .canonical = "alias1.www.test"};
     struct dns_server *s = serve();
     fault_sweep(resolve, &wanted, cases, N_CASES - 1, FAULT_WARM);
     dns_server_stop(s);
@@ -144,7 +144,9 @@ GEV_TEST(resolving_by_udp_survives)
 
 GEV_TEST(resolving_by_tcp_survives)
 {
-    struct lookup wanted = {.name = "many.test", .family = AF_INET, .v4 = 60,
+    struct lookup wanted = {.name = "many.test",
+                            .family = AF_INET,
+                            .v4 = 60,
                             .canonical = "many.test"};
     struct dns_server *s = serve();
     fault_sweep(resolve, &wanted, cases, N_CASES, FAULT_WARM);
@@ -153,8 +155,8 @@ GEV_TEST(resolving_by_tcp_survives)
 
 GEV_TEST(resolving_from_the_hosts_file_survives)
 {
-    struct lookup wanted = {.name = "here", .v4 = 2, .v6 = 1,
-                            .canonical = "here.test"};
+    struct lookup wanted = {
+        .name = "here", .v4 = 2, .v6 = 1, .canonical = "here.test"};
     lookup_write_file(lookup_hosts_path, "10.0.0.1 here.test here\n"
                                          "10.0.0.2 here\n"
                                          "fd00::1 here\n");
@@ -167,8 +169,8 @@ GEV_TEST(resolving_from_the_hosts_file_survives)
 
 GEV_TEST(resolving_numbers_survives)
 {
-    struct lookup wanted = {.name = "127.0.0.1", .v4 = 1,
-                            .canonical = "127.0.0.1"};
+    struct lookup wanted = {
+        .name = "127.0.0.1", .v4 = 1, .canonical = "127.0.0.1"};
     fault_sweep(resolve, &wanted, cases, 1, FAULT_WARM);
 }
 

@@ -310,6 +310,49 @@ GEV_TEST(equal_sleep_beats_its_timeout)
     gev__clock_set_virtual(false);
 }
 
+/* T7: by deadline, in order of age among equals, in whatever order they were
+ * made. */
+enum { SLEEPERS = 2000, LENGTHS = 100 };
+
+struct sleeper {
+    int number;
+    int ms;
+};
+
+static struct sleeper woken[SLEEPERS];
+static int n_woken;
+
+static void *sleep_and_note(void *arg)
+{
+    const struct sleeper *s = arg;
+    if (gev_sleep(s->ms / 1000.0) == 0) {
+        woken[n_woken++] = *s;
+    }
+    return NULL;
+}
+
+GEV_TEST(sleepers_wake_by_deadline_then_by_age)
+{
+    static struct sleeper sleepers[SLEEPERS];
+    int wrong = 0;
+    gev__clock_set_virtual(true);
+    n_woken = 0;
+    for (int i = 0; i < SLEEPERS; i++) {
+        sleepers[i] = (struct sleeper){i, 1 + (i * 37) % LENGTHS};
+        expect_ok(gev_spawn_raw(sleep_and_note, &sleepers[i]));
+    }
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_int_eq(n_woken, SLEEPERS);
+    for (int i = 1; i < n_woken; i++) {
+        const struct sleeper *a = &woken[i - 1];
+        const struct sleeper *b = &woken[i];
+        wrong += a->ms > b->ms || (a->ms == b->ms && a->number > b->number);
+    }
+    expect_int_eq(wrong, 0);
+    expect_ok(gev_hub_close());
+    gev__clock_set_virtual(false);
+}
+
 /* The virtual clock makes years short. */
 GEV_TEST(virtual_years_pass_at_once)
 {
@@ -327,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_sleep_beats_its_timeout),
+        cmocka_unit_test(sleepers_wake_by_deadline_then_by_age),
         cmocka_unit_test(virtual_years_pass_at_once),
         cmocka_unit_test(random_schedules_agree_with_the_model),
     };

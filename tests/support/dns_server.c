@@ -61,7 +61,8 @@ struct asked {
 struct dns_server {
     const struct dns_rule *rules;
     pid_t pid;
-    int life; /* a pipe: the server ends when the writing end, here, is closed */
+    int life; /* a pipe: the server ends when the writing end, here, is closed
+               */
     int udp;
     int listener;
     uint16_t port;
@@ -314,10 +315,9 @@ static void answer_udp(struct dns_server *s)
     }
     note_question(s, &q, false);
     const struct dns_rule *rule = find_rule(s, q.name);
-    if (rule != NULL &&
-        (rule->mood == DNS_SILENT ||
-         (rule->mood == DNS_SILENT_ONCE &&
-          count_asked(s, q.name, q.type, false) == 1))) {
+    if (rule != NULL && (rule->mood == DNS_SILENT ||
+                         (rule->mood == DNS_SILENT_ONCE &&
+                          count_asked(s, q.name, q.type, false) == 1))) {
         return;
     }
     struct late *l = find_place(s);
@@ -424,8 +424,8 @@ static void serve(struct dns_server *s, int life)
             {.fd = s->listener, .events = POLLIN},
         };
         for (int i = 0; i < MAX_CONNECTIONS; i++) {
-            fds[3 + i] = (struct pollfd){.fd = s->connections[i].fd,
-                                         .events = POLLIN};
+            fds[3 + i] =
+                (struct pollfd){.fd = s->connections[i].fd, .events = POLLIN};
         }
         if (poll(fds, 3 + MAX_CONNECTIONS, patience(s, test_now())) < 0 &&
             errno != EINTR) {
@@ -459,8 +459,7 @@ static bool open_sockets(struct dns_server *s)
                                    .sin_port = htons(s->port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         if (s->listener >= 0 && s->udp >= 0 &&
-            bind(s->udp, (struct sockaddr *)(void *)&addr, sizeof(addr)) ==
-                0) {
+            bind(s->udp, (struct sockaddr *)(void *)&addr, sizeof(addr)) == 0) {
             return true;
         }
         close(s->listener);
@@ -493,9 +492,8 @@ static bool start_process(struct dns_server *s)
 
 struct dns_server *dns_server_start(const struct dns_rule *rules)
 {
-    struct dns_server *s =
-        mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct dns_server *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (!expect_true(s != MAP_FAILED)) {
         return NULL;
     }

@@ -20,9 +20,9 @@ enum dns_mood {
     DNS_NXDOMAIN,
     DNS_SERVFAIL,
     DNS_REFUSED,
-    DNS_TRUNCATES, /* by UDP; the whole answer by TCP */
-    DNS_RESETS,    /* truncates by UDP, and closes the TCP connection */
-    DNS_GARBAGE,   /* a header that fits, then nonsense */
+    DNS_TRUNCATES,  /* by UDP; the whole answer by TCP */
+    DNS_RESETS,     /* truncates by UDP, and closes the TCP connection */
+    DNS_GARBAGE,    /* a header that fits, then nonsense */
     DNS_SILENT_ONCE /* the first question of each type gets lost */
 };
 

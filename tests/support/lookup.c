@@ -53,8 +53,7 @@ int lookup_remove_files(void **state)
 static void describe(struct lookup *l, const struct addrinfo *list)
 {
     if (list->ai_canonname != NULL) {
-        snprintf(l->canonical, sizeof(l->canonical), "%s",
-                 list->ai_canonname);
+        snprintf(l->canonical, sizeof(l->canonical), "%s", list->ai_canonname);
     }
     getnameinfo(list->ai_addr, list->ai_addrlen, l->first, sizeof(l->first),
                 NULL, 0, NI_NUMERICHOST);
