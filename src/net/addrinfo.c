@@ -4,13 +4,13 @@
  * leaves a choice. */
 #include "net/dns.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
 #include "net/answer.h"
 #include "net/resolver.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define KNOWN_FLAGS                                                            \
     (AI_PASSIVE | AI_CANONNAME | AI_NUMERICHOST | AI_NUMERICSERV |             \
@@ -109,7 +109,7 @@ static bool find_service(const char *service, const char *protocol,
     struct servent entry;
     struct servent *found = NULL;
 
-    if (getservbyname_r(service, protocol, &entry, buffer, sizeof buffer,
+    if (getservbyname_r(service, protocol, &entry, buffer, sizeof(buffer),
                         &found) != 0 ||
         found == NULL) {
         return false;
@@ -171,7 +171,7 @@ static struct gev__addr map_v4(const struct gev__addr *v4)
 
     v6.v6.s6_addr[10] = 0xff;
     v6.v6.s6_addr[11] = 0xff;
-    memcpy(&v6.v6.s6_addr[12], &v4->v4, sizeof v4->v4);
+    memcpy(&v6.v6.s6_addr[12], &v4->v4, sizeof(v4->v4));
     return v6;
 }
 
@@ -219,7 +219,7 @@ static int resolve_number(const struct request *rq, const char *node,
             return EAI_ADDRFAMILY;
         }
         struct gev__addr v4 = {.family = AF_INET};
-        memcpy(&v4.v4, &addr.v6.s6_addr[12], sizeof v4.v4);
+        memcpy(&v4.v4, &addr.v6.s6_addr[12], sizeof(v4.v4));
         addr = v4;
     }
     struct gev__answer *a = gev__answer_new(node, 1);
@@ -358,20 +358,20 @@ static struct addrinfo *make_entry(const struct request *rq,
     } sa;
     socklen_t len;
 
-    memset(&sa, 0, sizeof sa);
+    memset(&sa, 0, sizeof(sa));
     if (addr->family == AF_INET) {
-        len = sizeof sa.v4;
+        len = sizeof(sa.v4);
         sa.v4.sin_family = AF_INET;
         sa.v4.sin_port = endpoint->port;
         sa.v4.sin_addr = addr->v4;
     } else {
-        len = sizeof sa.v6;
+        len = sizeof(sa.v6);
         sa.v6.sin6_family = AF_INET6;
         sa.v6.sin6_port = endpoint->port;
         sa.v6.sin6_addr = addr->v6;
         sa.v6.sin6_scope_id = addr->scope;
     }
-    struct addrinfo *ai = gev__libc_calloc(1, sizeof *ai + len);
+    struct addrinfo *ai = gev__libc_calloc(1, sizeof(*ai) + len);
     if (ai == NULL) {
         return NULL;
     }

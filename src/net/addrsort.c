@@ -5,12 +5,12 @@
  * implementations. */
 #include "net/answer.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/sys.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 /* Finding a source address takes system calls. Nobody tries that many
  * addresses, so beyond this the order of the answer stays. */
@@ -90,7 +90,7 @@ static int scope_of(const struct in6_addr *a)
 static struct in6_addr mapped(struct in_addr v4)
 {
     struct in6_addr v6 = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
-    memcpy(&v6.s6_addr[12], &v4, sizeof v4);
+    memcpy(&v6.s6_addr[12], &v4, sizeof(v4));
     return v6;
 }
 
@@ -105,15 +105,15 @@ static bool find_source(int fd, const struct gev__addr *to,
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
     } sa = {.any = {.sa_family = AF_UNSPEC}};
-    socklen_t len = sizeof sa.v4;
+    socklen_t len = sizeof(sa.v4);
 
-    (void)gev__sys_connect(fd, &sa.any, sizeof sa.any);
-    memset(&sa, 0, sizeof sa);
+    (void)gev__sys_connect(fd, &sa.any, sizeof(sa.any));
+    memset(&sa, 0, sizeof(sa));
     if (to->family == AF_INET) {
         sa.v4.sin_family = AF_INET;
         sa.v4.sin_addr = to->v4;
     } else {
-        len = sizeof sa.v6;
+        len = sizeof(sa.v6);
         sa.v6.sin6_family = AF_INET6;
         sa.v6.sin6_addr = to->v6;
         sa.v6.sin6_scope_id = to->scope;
@@ -198,7 +198,7 @@ int gev__addr_sort(struct gev__addr *addrs, size_t count)
     if (count < 2 || count > SORT_MAX) {
         return 0;
     }
-    struct candidate *all = gev__calloc(count, sizeof *all);
+    struct candidate *all = gev__calloc(count, sizeof(*all));
     if (all == NULL) {
         return -ENOMEM;
     }
@@ -213,7 +213,7 @@ int gev__addr_sort(struct gev__addr *addrs, size_t count)
     for (size_t i = 0; i < count; i++) {
         weigh(&all[i]);
     }
-    qsort(all, count, sizeof *all, compare);
+    qsort(all, count, sizeof(*all), compare);
     for (size_t i = 0; i < count; i++) {
         addrs[i] = all[i].addr;
     }

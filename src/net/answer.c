@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/answer.h"
 
+#include "base/alloc.h"
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
-
 struct gev__answer *gev__answer_new(const char *name, size_t count)
 {
     struct gev__answer *a =
-        gev__calloc(1, sizeof *a + count * sizeof a->addrs[0]);
+        gev__calloc(1, sizeof(*a) + count * sizeof(a->addrs[0]));
 
     if (a == NULL) {
         return NULL;
@@ -41,7 +41,7 @@ bool gev__addr_is_equal(const struct gev__addr *a, const struct gev__addr *b)
     if (a->family == AF_INET) {
         return a->v4.s_addr == b->v4.s_addr;
     }
-    return a->scope == b->scope && memcmp(&a->v6, &b->v6, sizeof a->v6) == 0;
+    return a->scope == b->scope && memcmp(&a->v6, &b->v6, sizeof(a->v6)) == 0;
 }
 
 /* A zone is the name of an interface, where the address is bound to a link, or
@@ -75,7 +75,7 @@ static bool parse_v6(const char *text, struct gev__addr *ret_addr,
     size_t len = strcspn(text, "%");
     struct gev__addr addr = {.family = AF_INET6};
 
-    if (len >= sizeof buf) {
+    if (len >= sizeof(buf)) {
         return false;
     }
     memcpy(buf, text, len);

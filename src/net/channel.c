@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/channel.h"
 
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/sys.h"
+#include "hub/watch.h"
+
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/alloc.h"
-#include "base/clock.h"
-#include "base/error.h"
-#include "base/sys.h"
-#include "hub/watch.h"
 
 /* Of GEV_DNS_SERVERS: how many, and how long one is with brackets and port. */
 #define SERVERS_MAX 16
@@ -79,7 +79,8 @@ static ares_socket_t call_socket(int family, int type, int protocol, void *arg)
         gev__sys_socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
     if (fd >= 0 && type == SOCK_STREAM) {
         const int on = 1;
-        (void)gev__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        (void)gev__sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+                                  sizeof(on));
     }
     return (ares_socket_t)gev__ret(fd);
 }
@@ -112,7 +113,7 @@ static ares_ssize_t call_sendv(ares_socket_t fd, const struct iovec *iov, int n,
 
     (void)arg;
     /* msghdr has no const; sendmsg() does not write there. */
-    memcpy(&msg.msg_iov, &iov, sizeof msg.msg_iov);
+    memcpy(&msg.msg_iov, &iov, sizeof(msg.msg_iov));
     ssize_t rc = gev__sys_sendmsg(fd, &msg, MSG_NOSIGNAL);
     if (rc == -ECONNREFUSED) {
         /* The fate of an earlier datagram. c-ares would charge this one with
@@ -163,10 +164,10 @@ static int on_create(ares_socket_t fd, int type, void *arg)
     struct gev__list *node = gev__list_pop(&ch->spares);
     struct dns_socket *s =
         node != NULL ? gev__container_of(node, struct dns_socket, link)
-                     : gev__calloc(1, sizeof *s);
+                     : gev__calloc(1, sizeof(*s));
 
     (void)type;
-    if (refuse_if_null(s, sizeof *s) == NULL) {
+    if (refuse_if_null(s, sizeof(*s)) == NULL) {
         return -1;
     }
     gev__list_init(&s->link);
@@ -175,7 +176,7 @@ static int on_create(ares_socket_t fd, int type, void *arg)
     s->watch.fn = on_event;
     s->watch.arg = s;
     if (gev__watch_start(ch->hub, &s->watch, fd, GEV_READ) < 0) {
-        (void)refuse_if_null(NULL, sizeof s->watch);
+        (void)refuse_if_null(NULL, sizeof(s->watch));
         gev__list_push_back(&ch->spares, &s->link);
         return -1;
     }
@@ -235,7 +236,7 @@ static void on_timeout(struct gev__timer *t)
     if (ch->asked > 0 &&
         gev__timer_arm(ch->hub, &ch->timer, GEV__SLEEPS, deadline) < 0) {
         /* Without a timer a lost packet would mean for ever. */
-        (void)refuse_if_null(NULL, sizeof ch->timer);
+        (void)refuse_if_null(NULL, sizeof(ch->timer));
         ares_cancel(ch->ares);
     }
     gev__channel_settle(ch);
@@ -423,7 +424,7 @@ static int open_ares(struct gev__channel *ch, const struct gev__dns_conf *conf)
 int gev__channel_open(struct gev_hub *hub, const struct gev__dns_conf *conf,
                       struct gev__channel **ret_channel)
 {
-    struct gev__channel *ch = gev__calloc(1, sizeof *ch);
+    struct gev__channel *ch = gev__calloc(1, sizeof(*ch));
 
     if (ch == NULL) {
         return -ENOMEM;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/dnsconf.h"
 
-#include <math.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
 #include "net/textfile.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* c-ares's own since 1.20. With one server a look-up ends after 2 + 4 + 8
  * seconds at the latest. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/hosts.h"
 
-#include <string.h>
-#include <strings.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
+
+#include <string.h>
+#include <strings.h>
 
 struct gev__host {
     struct gev__addr addr;
@@ -52,7 +52,7 @@ static int reserve(void **array, uint32_t count, size_t size)
 static int add_name(struct gev__hosts *h, const char *name)
 {
     void *names = h->names;
-    int rc = reserve(&names, h->n_names, sizeof h->names[0]);
+    int rc = reserve(&names, h->n_names, sizeof(h->names[0]));
 
     h->names = names;
     if (rc < 0) {
@@ -76,7 +76,7 @@ static int add_line(struct gev__hosts *h, char *line)
         return 0; /* not ours to complain */
     }
     void *hosts = h->hosts;
-    int rc = reserve(&hosts, h->n_hosts, sizeof host);
+    int rc = reserve(&hosts, h->n_hosts, sizeof(host));
     h->hosts = hosts;
     if (rc < 0) {
         return rc;
@@ -99,7 +99,7 @@ static int hash_names(struct gev__hosts *h)
     while (n < h->n_names) {
         n *= 2;
     }
-    h->buckets = gev__calloc(n, sizeof h->buckets[0]);
+    h->buckets = gev__calloc(n, sizeof(h->buckets[0]));
     if (h->buckets == NULL) {
         return -ENOMEM;
     }

@@ -2,16 +2,16 @@
 /* getnameinfo: the name of an address and of its port. */
 #include "net/dns.h"
 
+#include "base/compiler.h"
+#include "net/answer.h"
+#include "net/resolver.h"
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include "base/compiler.h"
-#include "net/answer.h"
-#include "net/resolver.h"
 
 #ifdef NI_NUMERICSCOPE
 #define FLAG_NUMERICSCOPE NI_NUMERICSCOPE
@@ -60,12 +60,12 @@ static int put_number(const struct gev__nameinfo *out,
     char text[NUMBER_SIZE];
 
     if (addr->family == AF_INET) {
-        inet_ntop(AF_INET, &addr->v4, text, sizeof text);
+        inet_ntop(AF_INET, &addr->v4, text, sizeof(text));
     } else {
-        inet_ntop(AF_INET6, &addr->v6, text, sizeof text);
+        inet_ntop(AF_INET6, &addr->v6, text, sizeof(text));
         if (addr->scope != 0) {
             size_t len = strlen(text);
-            write_zone(addr, flags, text + len, sizeof text - len);
+            write_zone(addr, flags, text + len, sizeof(text) - len);
         }
     }
     return put(out->host, out->host_size, text);
@@ -76,7 +76,7 @@ static void cut_domain(char *host)
 {
     char own[256] = "";
 
-    if (gethostname(own, sizeof own - 1) != 0) {
+    if (gethostname(own, sizeof(own) - 1) != 0) {
         return;
     }
     const char *domain = strchr(own, '.');
@@ -123,12 +123,12 @@ static int put_service(const struct gev__nameinfo *out, uint16_t port,
     struct servent *found = NULL;
 
     if ((flags & NI_NUMERICSERV) == 0 &&
-        getservbyport_r(port, protocol, &entry, buffer, sizeof buffer,
+        getservbyport_r(port, protocol, &entry, buffer, sizeof(buffer),
                         &found) == 0 &&
         found != NULL) {
         return put(out->service, out->service_size, found->s_name);
     }
-    snprintf(number, sizeof number, "%u", (unsigned)ntohs(port));
+    snprintf(number, sizeof(number), "%u", (unsigned)ntohs(port));
     return put(out->service, out->service_size, number);
 }
 
@@ -137,16 +137,16 @@ static int local_names(const struct sockaddr *sa, socklen_t len,
                        const struct gev__nameinfo *out, int flags)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    char path[sizeof un.sun_path + 1] = "";
+    char path[sizeof(un.sun_path) + 1] = "";
     char host[256] = "localhost";
 
     if (len < offsetof(struct sockaddr_un, sun_path)) {
         return EAI_FAMILY;
     }
-    memcpy(&un, sa, len < sizeof un ? len : sizeof un);
-    memcpy(path, un.sun_path, sizeof un.sun_path);
+    memcpy(&un, sa, len < sizeof(un) ? len : sizeof(un));
+    memcpy(path, un.sun_path, sizeof(un.sun_path));
     if ((flags & NI_NUMERICHOST) == 0) {
-        (void)gethostname(host, sizeof host - 1);
+        (void)gethostname(host, sizeof(host) - 1);
     }
     int code = out->host != NULL ? put(out->host, out->host_size, host) : 0;
     if (code == 0 && out->service != NULL) {
@@ -162,14 +162,14 @@ static bool read_addr(const struct sockaddr *sa, socklen_t len,
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
 
-    if (sa->sa_family == AF_INET && len >= sizeof v4) {
-        memcpy(&v4, sa, sizeof v4);
+    if (sa->sa_family == AF_INET && len >= sizeof(v4)) {
+        memcpy(&v4, sa, sizeof(v4));
         *ret_addr = (struct gev__addr){.family = AF_INET, .v4 = v4.sin_addr};
         *ret_port = v4.sin_port;
         return true;
     }
-    if (sa->sa_family == AF_INET6 && len >= sizeof v6) {
-        memcpy(&v6, sa, sizeof v6);
+    if (sa->sa_family == AF_INET6 && len >= sizeof(v6)) {
+        memcpy(&v6, sa, sizeof(v6));
         *ret_addr = (struct gev__addr){
             .family = AF_INET6, .scope = v6.sin6_scope_id, .v6 = v6.sin6_addr};
         *ret_port = v6.sin6_port;
@@ -189,7 +189,7 @@ int gev__getnameinfo(struct gev_hub *hub, const struct sockaddr *addr,
     if ((flags & ~KNOWN_FLAGS) != 0) {
         return EAI_BADFLAGS;
     }
-    if (addr == NULL || addrlen < sizeof addr->sa_family) {
+    if (addr == NULL || addrlen < sizeof(addr->sa_family)) {
         return EAI_FAMILY;
     }
     if (out->host == NULL && out->service == NULL) {

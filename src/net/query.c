@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/query.h"
 
-#include <arpa/nameser.h>
-#include <netdb.h>
-#include <string.h>
-#include <strings.h>
-
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/sched.h"
 #include "net/channel.h"
 #include "net/hosts.h"
+
+#include <arpa/nameser.h>
+#include <netdb.h>
+#include <string.h>
+#include <strings.h>
 
 /* The pace. A thousand questions at once are a burst of packets that no
  * server's socket buffer holds, and what is lost costs a time-out. So of the
@@ -66,7 +66,7 @@ static struct query *make_query(struct gev__queries *qs, const char *name,
                                 enum gev__question question, uint32_t hash)
 {
     size_t size = strlen(name) + 1;
-    struct query *q = gev__calloc(1, sizeof *q + size);
+    struct query *q = gev__calloc(1, sizeof(*q) + size);
 
     if (q == NULL) {
         return NULL;
@@ -165,11 +165,11 @@ static void copy_addr(struct gev__addr *to, const struct sockaddr *from)
 {
     if (from->sa_family == AF_INET) {
         struct sockaddr_in v4;
-        memcpy(&v4, from, sizeof v4);
+        memcpy(&v4, from, sizeof(v4));
         *to = (struct gev__addr){.family = AF_INET, .v4 = v4.sin_addr};
     } else {
         struct sockaddr_in6 v6;
-        memcpy(&v6, from, sizeof v6);
+        memcpy(&v6, from, sizeof(v6));
         *to = (struct gev__addr){.family = AF_INET6, .v6 = v6.sin6_addr};
     }
 }

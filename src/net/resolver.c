@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/resolver.h"
 
-#include <ifaddrs.h>
-#include <netdb.h>
-#include <stdio.h>
-#include <string.h>
-#include <strings.h>
-
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "net/channel.h"
 #include "net/hosts.h"
 #include "net/query.h"
+
+#include <ifaddrs.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
 
 /* How often resolv.conf and the host's own addresses are looked at. */
 #define LOOK_INTERVAL GEV__SEC
@@ -21,7 +21,7 @@
 #define NAME_LENGTH_MAX 255
 
 /* "f.e.d...ip6.arpa" and its NUL. */
-#define ARPA_SIZE (sizeof(struct in6_addr) * 4 + sizeof "ip6.arpa")
+#define ARPA_SIZE (sizeof(struct in6_addr) * 4 + sizeof("ip6.arpa"))
 
 struct resolver {
     struct gev__hub_module module;
@@ -172,7 +172,7 @@ static struct resolver *get_resolver(struct gev_hub *hub)
             return gev__container_of(m, struct resolver, module);
         }
     }
-    struct resolver *r = gev__calloc(1, sizeof *r);
+    struct resolver *r = gev__calloc(1, sizeof(*r));
     if (r != NULL) {
         r->module.close = on_close;
         r->module.forked = on_forked;
@@ -328,7 +328,7 @@ static void write_arpa(const struct gev__addr *addr, char out[ARPA_SIZE])
         *out++ = hex[v6[i] >> 4];
         *out++ = '.';
     }
-    memcpy(out, "ip6.arpa", sizeof "ip6.arpa");
+    memcpy(out, "ip6.arpa", sizeof("ip6.arpa"));
 }
 
 static bool is_loopback(const struct gev__addr *addr)
@@ -387,11 +387,11 @@ static bool is_real(const struct sockaddr *sa)
 {
     if (sa->sa_family == AF_INET) {
         struct sockaddr_in v4;
-        memcpy(&v4, sa, sizeof v4);
+        memcpy(&v4, sa, sizeof(v4));
         return v4.sin_addr.s_addr != htonl(INADDR_LOOPBACK);
     }
     struct sockaddr_in6 v6;
-    memcpy(&v6, sa, sizeof v6);
+    memcpy(&v6, sa, sizeof(v6));
     return !IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
 }
 

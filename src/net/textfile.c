@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/textfile.h"
 
-#include <fcntl.h>
-#include <string.h>
-#include <time.h>
-
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/sys.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
 
 /* A file system's time stamps step by up to this: two changes within it look
  * like one. */
