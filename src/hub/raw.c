@@ -141,9 +141,14 @@ static int check_switch(const struct gev_hub *hub, const struct gev_greenlet *g)
 }
 
 /* The general case of gev_switch; public style results. */
-static GEV__NOINLINE int switch_to(struct gev_hub *hub, struct gev_greenlet *g,
-                                   void *in, void **ret_out)
+static GEV__NOINLINE int switch_to(struct gev_greenlet *g, void *in,
+                                   void **ret_out)
 {
+    struct gev_hub *hub = gev__hub_get();
+
+    if (hub == NULL) {
+        return -1;
+    }
     int rc = check_switch(hub, g);
 
     if (rc == 0 && g->state == GEV__DEAD) {
@@ -294,18 +299,16 @@ int gev_set_parent(gev_greenlet *g, gev_greenlet *parent)
 
 int gev_switch(gev_greenlet *g, void *in, void **out)
 {
-    struct gev_hub *hub = gev__hub_get();
+    struct gev_hub *hub = gev__thread_hub;
 
-    if (gev__unlikely(hub == NULL)) {
-        return -1;
-    }
-    if (gev__likely(g != NULL && g->hub == hub &&
+    /* Straight to the switch, with nothing to keep in a saved register. */
+    if (gev__likely(hub != NULL && g != NULL && g->hub == hub &&
                     g->state == GEV__SUSPENDED &&
                     !(hub->current->alerts & GEV__ALERT_NOPARK))) {
         deliver_value(g, in);
         return switch_and_wait(hub, g, out);
     }
-    return switch_to(hub, g, in, out);
+    return switch_to(g, in, out);
 }
 
 int gev_throw(gev_greenlet *g, int error)

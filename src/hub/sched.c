@@ -151,16 +151,10 @@ int gev__sleep_until(struct gev_hub *hub, int64_t deadline)
 }
 
 /* Inline in gev_yield, so that nothing returns after the switch. */
-GEV__INLINE int yield(struct gev_hub *hub)
+GEV__INLINE int yield_unchecked(struct gev_hub *hub)
 {
     struct gev_greenlet *g = hub->current;
 
-    if (gev__unlikely(g->alerts != 0)) {
-        int rc = gev__park_check(hub);
-        if (rc < 0) {
-            return rc;
-        }
-    }
     gev__ready_push_inline(hub, g);
     struct gev_greenlet *next = gev__pick_inline(hub);
     if (gev__unlikely(next == g)) {
@@ -173,7 +167,13 @@ GEV__INLINE int yield(struct gev_hub *hub)
 
 int gev__yield(struct gev_hub *hub)
 {
-    return yield(hub);
+    if (gev__unlikely(hub->current->alerts != 0)) {
+        int rc = gev__park_check(hub);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return yield_unchecked(hub);
 }
 
 int64_t gev__now_base(struct gev_hub *hub)
@@ -223,19 +223,26 @@ int gev_sleep(double seconds)
     return (int)gev__ret(gev__sleep_until(hub, deadline));
 }
 
-int gev_yield(void)
+static GEV__NOINLINE int yield_with_care(void)
 {
     struct gev_hub *hub = gev__hub_get();
 
     if (hub == NULL) {
         return -1;
     }
-    if (gev__unlikely(hub->current->alerts != 0 ||
+    gev__scopes_check(hub);
+    return (int)gev__ret(gev__yield(hub));
+}
+
+int gev_yield(void)
+{
+    struct gev_hub *hub = gev__thread_hub;
+
+    if (gev__unlikely(hub == NULL || hub->current->alerts != 0 ||
                       (hub->current->flags & GEV__IN_SCOPE))) {
-        gev__scopes_check(hub);
-        return (int)gev__ret(gev__yield(hub));
+        return yield_with_care();
     }
-    return yield(hub);
+    return yield_unchecked(hub);
 }
 
 int gev_idle(void)
