@@ -12,11 +12,13 @@ trap 'rm -r "$tmp"' EXIT
 
 for server in raw gev; do
     # Without -f: the server is one process, and has no threads.
-    strace -c -o "$tmp/count" "$echo" -s "$server" >"$tmp/$server" 2>&1 &
-    until read -r port pid <"$tmp/$server" 2>&1; do
+    : >"$tmp/$server"
+    strace -c -o "$tmp/count" "$echo" -s "$server" >"$tmp/$server" &
+    until read -r port pid <"$tmp/$server"; do
         kill -0 $! || exit 1
         sleep 0.1
     done
+    [ "$pid" ] || exit 1
     requests=$("$echo" -p "$port" -c "$connections" -k 20000) || exit 1
     # strace writes its table when what it runs has ended.
     kill "$pid"

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* What the resolver takes from files and the environment, and names of
- * addresses. */
+/* What the resolver takes from files, the environment and the network's
+ * configuration, and names of addresses. */
 #include "support/dns_server.h"
 #include "support/gev_test.h"
 #include "support/lookup.h"
 
 #include <gev.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* --- files ---------------------------------------------------------------- */
@@ -274,6 +279,70 @@ GEV_TEST(servers_are_written_in_many_ways)
     dns_server_stop(s);
 }
 
+/* --- AI_ADDRCONFIG -------------------------------------------------------- */
+
+/* A network of its own that has loopback and one other IPv4 address. */
+static bool make_ipv4_network(void)
+{
+    struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    struct ifreq other = {.ifr_name = "lo:1"};
+    struct sockaddr_in sa = {.sin_family = AF_INET};
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0) {
+        return false;
+    }
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    inet_pton(AF_INET, "10.9.9.9", &sa.sin_addr);
+    memcpy(&other.ifr_addr, &sa, sizeof(sa));
+    bool ok = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &up) == 0 &&
+              ioctl(fd, SIOCSIFADDR, &other) == 0;
+    close(fd);
+    return ok;
+}
+
+enum { CANNOT_UNSHARE = 77 };
+
+static int resolve_in_ipv4_network(void)
+{
+    static const struct dns_rule rules[] = {{"*", .v4 = 1, .v6 = 1}, {NULL}};
+    if (!make_ipv4_network()) {
+        return CANNOT_UNSHARE;
+    }
+    struct dns_server *s = lookup_serve(rules);
+    struct lookup l = look_up("www.test", AF_UNSPEC, AI_ADDRCONFIG);
+    expect_int_eq(l.rc, 0);
+    expect_uint_eq(l.v4, 1);
+    expect_uint_eq(l.v6, 0);
+    l = look_up("www.test", AF_INET6, AI_ADDRCONFIG);
+    expect_int_eq(l.rc, EAI_NONAME);
+    l = look_up("www.test", AF_INET6, AI_ADDRCONFIG | AI_V4MAPPED);
+    expect_str_eq(l.first, "::ffff:127.1.0.1");
+    expect_uint_eq(dns_server_asked(s, NULL, DNS_AAAA), 0);
+    l = look_up("www.test", AF_UNSPEC, 0);
+    expect_uint_eq(l.v6, 1);
+    /* What is not asked of anybody is not concerned. */
+    l = look_up("localhost", AF_INET6, AI_ADDRCONFIG);
+    expect_str_eq(l.first, "::1");
+    l = look_up("fd00::1", AF_UNSPEC, AI_ADDRCONFIG);
+    expect_str_eq(l.first, "fd00::1");
+    expect_ok(gev_hub_close());
+    dns_server_stop(s);
+    return test_failed();
+}
+
+GEV_TEST(addrconfig_asks_for_what_the_host_has)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(resolve_in_ipv4_network());
+    }
+    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CANNOT_UNSHARE) {
+        test_skip("no network namespace to be had");
+    }
+    expect_int_eq(status, 0);
+}
+
 /* --- the way back --------------------------------------------------------- */
 
 struct reverse {
@@ -408,6 +477,7 @@ int main(void)
         cmocka_unit_test(resolv_conf_says_how_long),
         cmocka_unit_test(bad_environment_is_an_error),
         cmocka_unit_test(servers_are_written_in_many_ways),
+        cmocka_unit_test(addrconfig_asks_for_what_the_host_has),
         cmocka_unit_test(address_gives_its_name),
         cmocka_unit_test(silent_server_and_the_way_back),
         cmocka_unit_test(hosts_file_on_the_way_back),

@@ -564,7 +564,8 @@ GEV_TEST(interrupts_are_not_seen)
 {
     struct sigaction act = {.sa_handler = count_alarm}; /* no SA_RESTART */
     struct sigaction old;
-    struct itimerval on = {{0, 200}, {0, 200}};
+    suseconds_t every = (suseconds_t)test_scale(200); /* microseconds */
+    struct itimerval on = {{0, every}, {0, every}};
     struct itimerval off = {{0, 0}, {0, 0}};
     int fds[2];
 

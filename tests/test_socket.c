@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/un.h>
@@ -468,16 +469,26 @@ GEV_TEST(full_unix_backlogs_are_waited_out)
     expect_ok(gev_close(server));
 }
 
+/* valgrind has its own idea of the limit: it closes what was accepted. */
+static bool can_limit_descriptors(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload == NULL || strstr(preload, "vgpreload") == NULL;
+}
+
 /* F10: no descriptor left is told, but a loop around accept does not spin. */
 GEV_TEST(accept_without_descriptors_does_not_spin)
 {
     struct sockaddr_in addr;
     struct rlimit old;
     struct rlimit few;
-    int server = listener(&addr, 5);
-    int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     int calls = 0;
 
+    if (!can_limit_descriptors()) {
+        test_skip("valgrind closes what it may not accept");
+    }
+    int server = listener(&addr, 5);
+    int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     expect_ok(connect_to(fd, &addr));
     expect_ok(gev_yield());
     expect_ok(getrlimit(RLIMIT_NOFILE, &old));
@@ -516,9 +527,12 @@ GEV_TEST(close_ends_the_wait_for_descriptors)
     struct sockaddr_in addr;
     struct rlimit old;
     struct rlimit few;
+
+    if (!can_limit_descriptors()) {
+        test_skip("valgrind closes what it may not accept");
+    }
     struct call c = {.fd = listener(&addr, 5)};
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
-
     expect_ok(connect_to(fd, &addr));
     expect_ok(gev_yield());
     expect_ok(getrlimit(RLIMIT_NOFILE, &old));

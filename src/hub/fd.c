@@ -322,6 +322,7 @@ void gev__fd_forget(struct gev_hub *hub, int fd)
         stop_watching(hub, e, d);
         e->stale[d] = true;
     }
+    gev__list_remove(&e->fresh);
     e->flags = 0;
     e->timeout = GEV__NEVER;
 }

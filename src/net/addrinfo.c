@@ -233,14 +233,14 @@ static int resolve_number(const struct request *rq, const char *node,
 
 /* Which family to look up for the one asked for, given what this host has. */
 static int choose_family(struct gev_hub *hub, const struct request *rq,
-                         int *ret_family)
+                         const char *node, int *ret_family)
 {
     bool maps = rq->family == AF_INET6 && (rq->flags & AI_V4MAPPED) != 0;
     bool v4;
     bool v6;
 
     *ret_family = maps ? AF_UNSPEC : rq->family;
-    if ((rq->flags & AI_ADDRCONFIG) == 0) {
+    if ((rq->flags & AI_ADDRCONFIG) == 0 || gev__name_is_local(node)) {
         return 0;
     }
     if (gev__resolve_families(hub, &v4, &v6) < 0) {
@@ -295,7 +295,7 @@ static int resolve_name(struct gev_hub *hub, const struct request *rq,
     struct gev__answer *answer;
     int family;
 
-    int code = choose_family(hub, rq, &family);
+    int code = choose_family(hub, rq, node, &family);
     if (code == 0) {
         code = gev__resolve(hub, node, family, deadline, &answer, ret_error);
     }

@@ -214,6 +214,11 @@ static bool is_under(const char *name, const char *domain)
            (n == len || name[n - len - 1] == '.');
 }
 
+bool gev__name_is_local(const char *name)
+{
+    return is_under(name, "localhost");
+}
+
 static bool is_ascii(const char *name)
 {
     while (*name != '\0' && (unsigned char)*name < 0x80) {
@@ -293,7 +298,7 @@ int gev__resolve(struct gev_hub *hub, const char *name, int family,
     if (code != 0) {
         return code;
     }
-    if (is_under(name, "localhost")) {
+    if (gev__name_is_local(name)) {
         return find_localhost(r, name, family, ret_answer);
     }
     bool ask = is_ascii(name) && !is_under(name, "onion");

@@ -19,6 +19,10 @@ int gev__resolve_name(struct gev_hub *hub, const struct gev__addr *addr,
                       int64_t deadline, struct gev__answer **ret_answer,
                       int *ret_error);
 
+/* Whether it is localhost or a name under it: loopback, whatever else this host
+ * has. */
+bool gev__name_is_local(const char *name);
+
 /* Which families this host has addresses of, loopback aside, for AI_ADDRCONFIG;
  * neither, if that cannot be found out. Looked up anew once a second. -ENOMEM.
  */
