@@ -181,8 +181,7 @@ static int compare(const void *a, const void *b)
 double bench_median(double values[], size_t n)
 {
     qsort(values, n, sizeof(values[0]), compare);
-    return n % 2 == 1 ? values[n / 2]
-                      : (values[n / 2 - 1] + values[n / 2]) / 2;
+    return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
 void bench_print(const char *name, const char *suffix, double value,

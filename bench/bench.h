@@ -32,7 +32,7 @@ extern bool bench_quick; /**< -q: see that it works, not how fast */
 struct bench_case {
     const char *name;
     const char *unit;
-    const char *limit;  /**< name of the case it is compared with, or NULL */
+    const char *limit; /**< name of the case it is compared with, or NULL */
     double (*run)(void *arg); /**< one round; returns the value */
     void *arg;
 };

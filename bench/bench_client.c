@@ -119,8 +119,7 @@ static bool send_message(int fd)
 /* A new connection, which sends right away if it may. */
 static void open_raw(int epoll, bool try)
 {
-    int fd =
-        socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     job.started++;
     if (fd < 0) {

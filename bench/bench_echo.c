@@ -193,8 +193,8 @@ static void print_server(struct server *s)
 
     for (int v = 0; v < VALUES; v++) {
         snprintf(name, sizeof(name), "echo.%s.%s", s->name, names[v]);
-        bench_print(name, "",
-                    bench_median(s->rounds[v], (size_t)bench_rounds), units[v]);
+        bench_print(name, "", bench_median(s->rounds[v], (size_t)bench_rounds),
+                    units[v]);
     }
 }
 
@@ -210,8 +210,8 @@ static void measure(void)
         for (int i = 0; i < 2; i++) {
             run_round(&servers[(round + i) % 2], round);
         }
-        ratios[round] =
-            servers[1].rounds[PER_CPU][round] / servers[0].rounds[PER_CPU][round];
+        ratios[round] = servers[1].rounds[PER_CPU][round] /
+                        servers[0].rounds[PER_CPU][round];
     }
     for (int i = 0; i < 2; i++) {
         print_server(&servers[i]);

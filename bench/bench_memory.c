@@ -162,8 +162,7 @@ int main(int argc, char **argv)
                 rounds[which][v][round] = values[v];
             }
         }
-        ratios[round] =
-            rounds[1][RESIDENT][round] / rounds[0][RESIDENT][round];
+        ratios[round] = rounds[1][RESIDENT][round] / rounds[0][RESIDENT][round];
     }
     print("memory.limit.", rounds[0]);
     print("memory.", rounds[1]);

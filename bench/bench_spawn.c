@@ -146,9 +146,8 @@ static double run_batch_floor(void *arg)
     double start = bench_cpu();
     for (size_t batch = 0; batch < batches; batch++) {
         for (size_t i = 0; i < BATCH; i++) {
-            c[i] = floor_spawn(arg == NULL ? count_floor
-                                           : count_and_yield_floor,
-                               NULL);
+            c[i] = floor_spawn(
+                arg == NULL ? count_floor : count_and_yield_floor, NULL);
             bench_check(c[i] != NULL, "memory");
         }
         for (size_t i = 0; i < BATCH; i++) {

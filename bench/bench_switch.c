@@ -12,7 +12,8 @@
 static const char usage[] =
     "usage: bench_switch [-r rounds] [-q]\n"
     "Measures gev_switch() between main and one greenlet.\n"
-    "  switch.jmp     an assembly routine that saves the callee-saved registers\n"
+    "  switch.jmp     an assembly routine that saves the callee-saved "
+    "registers\n"
     "                 and jumps back: the limit for a function that is called\n"
     "  switch.inline  inline assembly that saves three words: the limit\n"
     "  switch.gev     gev_switch(), values and error codes included\n"

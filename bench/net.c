@@ -206,8 +206,8 @@ static void *accept_gev(void *arg)
 void net_serve_gev(const int listeners[], int n)
 {
     for (int i = 0; i < n; i++) {
-        bench_check(gev_spawn_raw(accept_gev,
-                                  (void *)(intptr_t)listeners[i]) == 0,
+        bench_check(gev_spawn_raw(accept_gev, (void *)(intptr_t)listeners[i]) ==
+                        0,
                     "gev_spawn_raw");
     }
     gev_run(GEV_FOREVER);

@@ -29,7 +29,7 @@ static inline void gev__context_make(struct gev__context *c, void *low,
 }
 
 /* x29 (the frame pointer) cannot be named as a clobber and is saved by hand;
- * x18 belongs to the platform. `hint 36` is `bti j`: the landing pad of
+ * x18 is a register like others on Linux. `hint 36` is `bti j`: the landing pad of
  * indirect jumps. gev__entry finds `to` in x1. */
 GEV__INLINE void gev__context_switch(struct gev__context *from,
                                      struct gev__context *to)
@@ -50,7 +50,7 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
                      : "+r"(x0), "+r"(x1)
                      :
                      : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10",
-                       "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x19",
+                       "x11", "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x19",
                        "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27",
                        "x28", "x30", "cc", "memory", "v0", "v1", "v2", "v3",
                        "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",

@@ -135,8 +135,14 @@ static void on_event(struct ev_loop *loop, ev_io *w, int events)
         stop_watching(hub, e, d);
         return;
     }
-    e->flags &= ~(unsigned)GEV__FD_DRAINED;
     wake_waiters(e, d, direction_bit[d], 0);
+    if (d == 0) {
+        e->flags &= ~(unsigned)GEV__FD_DRAINED;
+    } else {
+        /* A socket stays writable: left watched, it would be reported in every
+         * turn. A writer that parks again before the next one costs nothing. */
+        stop_watching(hub, e, d);
+    }
 }
 
 int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *e, int d,

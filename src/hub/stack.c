@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,10 +53,25 @@ static long read_protected_limit(void)
     return max / 8 * 3;
 }
 
+static int install_marker(char *low)
+{
+    static atomic_int believed;
+
+    /* Emulators such as qemu's take any advice and do nothing: then also one
+     * that does not exist. */
+    if (!atomic_load_explicit(&believed, memory_order_relaxed)) {
+        if (gev__sys_madvise(low, GEV__STACK_GUARD, INT_MAX) == 0) {
+            return -EINVAL;
+        }
+        atomic_store_explicit(&believed, 1, memory_order_relaxed);
+    }
+    return gev__sys_madvise(low, GEV__STACK_GUARD, MADV_GUARD_INSTALL);
+}
+
 static int install_guard(char *low)
 {
     if (!atomic_load_explicit(&guard_by_mprotect, memory_order_relaxed)) {
-        int rc = gev__sys_madvise(low, GEV__STACK_GUARD, MADV_GUARD_INSTALL);
+        int rc = install_marker(low);
         if (rc != -EINVAL) {
             return rc == 0 ? 0 : -ENOMEM;
         }
@@ -110,11 +126,20 @@ static size_t class_slot(unsigned class)
     return (size_t)1 << (GEV__SLOT_SHIFT + class);
 }
 
-/* An aligned mapping: maps more and gives the ends back. */
+/* An aligned mapping. The kernel places mappings side by side, so after the
+ * first one the next is aligned by itself (and merges with its neighbour);
+ * otherwise maps more and gives the ends back. */
 static char *map_aligned(size_t size, size_t alignment)
 {
     int error;
-    char *p = gev__sys_mmap(size + alignment, &error);
+    char *p = gev__sys_mmap(size, &error);
+    if (p != NULL && ((uintptr_t)p & (alignment - 1)) == 0) {
+        return p;
+    }
+    if (p != NULL) {
+        gev__sys_munmap(p, size);
+    }
+    p = gev__sys_mmap(size + alignment, &error);
     if (p == NULL) {
         return NULL;
     }

@@ -6,6 +6,8 @@
 
 #include <gev/socket.h>
 
+#include <netinet/in.h>
+
 #define FULL_BACKLOG_PAUSE (INT64_C(20) * GEV__MS)
 
 /* --- connect -------------------------------------------------------------- */
@@ -33,6 +35,21 @@ static int wait_connected(const struct gev__io *io, const struct sockaddr *addr,
     return socket_error(io->fd);
 }
 
+/* To this machine the handshake is over before connect returns, though it says
+ * EINPROGRESS: asking once more is cheaper than registering and waiting. */
+static bool is_loopback(const struct sockaddr *addr)
+{
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)addr;
+        return (ntohl(in->sin_addr.s_addr) >> 24) == 127;
+    }
+    if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)addr;
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    return false;
+}
+
 /* Being writable may mean success, failure, or a wake for nothing: only connect
  * itself tells. On IP it says EISCONN (or 0, the first time), EALREADY, or why
  * it failed; asking for SO_ERROR instead would leave the socket half-way, the
@@ -42,6 +59,7 @@ static int connect_until(const struct gev__io *io, const struct sockaddr *addr,
                          socklen_t len)
 {
     struct gev__pause pause = {.most = FULL_BACKLOG_PAUSE};
+    bool ask_again = io->deadline != 0 && is_loopback(addr);
     bool waited = false;
 
     for (;;) {
@@ -51,6 +69,10 @@ static int connect_until(const struct gev__io *io, const struct sockaddr *addr,
         }
         if (rc == -EINPROGRESS || rc == -EALREADY || rc == -EINTR) {
             waited = true;
+            if (ask_again) {
+                ask_again = false;
+                continue;
+            }
             rc = wait_connected(io, addr, rc);
         } else if (rc == -EAGAIN && addr->sa_family == AF_UNIX) {
             /* A full backlog: not under way, and no event tells of room. */

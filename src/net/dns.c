@@ -2,9 +2,10 @@
 /* The public resolver calls. */
 #include <gev/dns.h>
 
+#include "net/dns.h"
+
 #include "base/clock.h"
 #include "base/error.h"
-#include "net/dns.h"
 
 /* EAI_SYSTEM says: see errno. */
 static int leave(int code, int error)
