@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 
-/* gev_close: who waits is woken, and a number's next descriptor is a stranger to
- * the last one (SOC11, SOC25, F1, F2, F3, F14). */
+/* gev_close: who waits is woken, and a number's next descriptor is a stranger
+ * to the last one (SOC11, SOC25, F1, F2, F3, F14). */
 #include <gev.h>
 
 #include "support/gev_test.h"
@@ -423,7 +423,8 @@ GEV_TEST(plain_close_under_a_waiter_does_no_harm)
     close_both(fds);
 }
 
-/* A stopped watcher costs nothing: an idle, readable descriptor is left alone. */
+/* A stopped watcher costs nothing: an idle, readable descriptor is left alone.
+ */
 GEV_TEST(idle_readable_descriptors_do_not_spin)
 {
     int fds[2];

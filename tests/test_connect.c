@@ -172,8 +172,7 @@ GEV_TEST(connect_checks_its_arguments)
     expect_fail(gev_tcp_connect("127.0.0.1", "80", NAN), EINVAL);
     expect_fail(gev_tcp_connect("127.0.0.1", "no-such-service", 5),
                 GEV_EAI(EAI_SERVICE));
-    expect_fail(gev_tcp_connect("127.0.0.1", "65536", 5),
-                GEV_EAI(EAI_SERVICE));
+    expect_fail(gev_tcp_connect("127.0.0.1", "65536", 5), GEV_EAI(EAI_SERVICE));
     expect_fail(gev_tcp_connect(NULL, NULL, 5), GEV_EAI(EAI_NONAME));
 }
 
@@ -187,8 +186,7 @@ GEV_TEST(names_that_do_not_resolve_have_a_code)
     struct dns_server *dns = dns_server_start(rules);
 
     dns_server_use(dns, 5, 2);
-    expect_fail(gev_tcp_connect("nowhere.test", "80", 10),
-                GEV_EAI(EAI_NONAME));
+    expect_fail(gev_tcp_connect("nowhere.test", "80", 10), GEV_EAI(EAI_NONAME));
     expect_true(strlen(gev_strerror(GEV_EAI(EAI_NONAME))) > 0);
     /* The time covers the look-up, too. */
     double begin = test_now();

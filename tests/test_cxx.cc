@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
-/* C++ exceptions beside greenlets: each greenlet has its own caught and uncaught
- * exceptions (__cxa_eh_globals), as errno. No cmocka here: prints what failed
- * and exits with 1. */
+/* C++ exceptions beside greenlets: each greenlet has its own caught and
+ * uncaught exceptions (__cxa_eh_globals), as errno. No cmocka here: prints what
+ * failed and exits with 1. */
 #include <gev.h>
 
 #include <cerrno>
@@ -184,8 +184,8 @@ static void *throw_deep(void *arg)
     if (depth == 0) {
         throw std::length_error("deep");
     }
-    return throw_deep(reinterpret_cast<void *>(
-        static_cast<intptr_t>(depth - 1)));
+    return throw_deep(
+        reinterpret_cast<void *>(static_cast<intptr_t>(depth - 1)));
 }
 
 static void *catch_deep(void *arg)

@@ -224,7 +224,7 @@ GEV_TEST(strerror_has_words_for_every_code)
     expect_str_eq(gev_strerror(ENOENT), strerror(ENOENT));
     expect_str_eq(gev_strerror(ECANCELED), strerror(ECANCELED));
     const int own[] = {GEV_ELINKDONE, GEV_ELINKFAILED, GEV_ELINKKILLED,
-                       GEV_EAI(-2),   GEV_EAI(-3)};
+                       GEV_EAI(-2), GEV_EAI(-3)};
     for (int i = 0; i < 5; i++) {
         const char *words = gev_strerror(own[i]);
         expect_not_null(words);

@@ -86,8 +86,8 @@ static void *join_self(void *arg)
     for (int i = 0; i < 4; i++) {
         wrong += !(gev_join(self, timeouts[i]) == -1 && errno == EDEADLK);
         wrong += !(gev_get(self, NULL, timeouts[i]) == -1 && errno == EDEADLK);
-        wrong += !(gev_joinall(&self, 1, timeouts[i]) == -1 &&
-                   errno == EDEADLK);
+        wrong +=
+            !(gev_joinall(&self, 1, timeouts[i]) == -1 && errno == EDEADLK);
         wrong += !(gev_joinall_error(&self, 1, timeouts[i]) == -1 &&
                    errno == EDEADLK);
     }

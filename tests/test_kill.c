@@ -494,8 +494,8 @@ GEV_TEST(killall_kills_all_and_waits)
 {
     trace_reset();
     gev_greenlet *g[6] = {
-        gev_spawn(park_forever, NULL), NULL,
-        gev_spawn(return_arg, P(1)),   gev_spawn(park_forever, NULL),
+        gev_spawn(park_forever, NULL),   NULL,
+        gev_spawn(return_arg, P(1)),     gev_spawn(park_forever, NULL),
         gev_spawn(shielded_sleep, NULL), NULL,
     };
     expect_ok(gev_yield());

@@ -181,13 +181,11 @@ GEV_TEST(udp_sockets_are_bound)
     to6.sin6_port = to.sin_port;
     int v4 = gev_udp_bind("127.0.0.1", NULL);
     int v6 = gev_udp_bind("::1", "0");
-    expect_int_eq(gev_sendto(v4, "ab", 2, 0, (struct sockaddr *)&to,
-                             sizeof(to)),
-                  2);
+    expect_int_eq(
+        gev_sendto(v4, "ab", 2, 0, (struct sockaddr *)&to, sizeof(to)), 2);
     expect_int_eq(gev_recv(fd, buf, 8, 0), 2);
-    expect_int_eq(gev_sendto(v6, "abc", 3, 0, (struct sockaddr *)&to6,
-                             sizeof(to6)),
-                  3);
+    expect_int_eq(
+        gev_sendto(v6, "abc", 3, 0, (struct sockaddr *)&to6, sizeof(to6)), 3);
     expect_int_eq(gev_recv(fd, buf, 8, 0), 3);
 
     /* No SO_REUSEADDR here: a port cannot be taken over. */

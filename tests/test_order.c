@@ -55,9 +55,12 @@ GEV_TEST(ready_then_io_then_sleeps_then_timeouts)
     struct sleeper s1 = {0.052, "sleep1"};
     struct sleeper s2 = {0.053, "sleep2"};
     gev_greenlet *g[6] = {
-        gev_spawn(time_out_and_trace, &t1), gev_spawn(time_out_and_trace, &t2),
-        gev_spawn(sleep_and_trace, &s1),    gev_spawn(sleep_and_trace, &s2),
-        gev_spawn(read_and_trace, P(fds[0])), NULL,
+        gev_spawn(time_out_and_trace, &t1),
+        gev_spawn(time_out_and_trace, &t2),
+        gev_spawn(sleep_and_trace, &s1),
+        gev_spawn(sleep_and_trace, &s2),
+        gev_spawn(read_and_trace, P(fds[0])),
+        NULL,
     };
     expect_ok(gev_yield());
     expect_int_eq(write(fds[1], "x", 1), 1);
@@ -243,8 +246,7 @@ GEV_TEST(ready_queue_is_first_in_first_out)
 GEV_TEST(equal_timeouts_go_in_the_order_of_creation)
 {
     trace_reset();
-    struct sleeper t[4] = {
-        {0.05, "b"}, {0.05, "c"}, {0.002, "a"}, {0.05, "d"}};
+    struct sleeper t[4] = {{0.05, "b"}, {0.05, "c"}, {0.002, "a"}, {0.05, "d"}};
     gev_greenlet *g[4];
     for (int i = 0; i < 4; i++) {
         g[i] = gev_spawn(time_out_and_trace, &t[i]);

@@ -265,8 +265,8 @@ GEV_TEST(many_scopes_end_in_any_order)
     gev_timeout t[SCOPES];
     memset(t, 0, sizeof(t));
     for (int i = 0; i < SCOPES; i++) {
-        expect_ok(gev_timeout_begin_error(&t[i], 10 + (i * 37) % SCOPES,
-                                          1000 + i));
+        expect_ok(
+            gev_timeout_begin_error(&t[i], 10 + (i * 37) % SCOPES, 1000 + i));
     }
     expect_uint_eq(count_timers(), SCOPES);
     for (int i = 0; i < SCOPES; i++) {
@@ -379,8 +379,7 @@ GEV_TEST(with_timeout_runs_out)
     expect_ge(test_now() - start, 0.002);
     expect_int_eq(N(value), 7);
     expect_fail(gev_with_timeout(0, sleep_or_fail, &seconds, NULL), ETIMEDOUT);
-    expect_fail(gev_with_timeout(-1, sleep_or_fail, &seconds, NULL),
-                ETIMEDOUT);
+    expect_fail(gev_with_timeout(-1, sleep_or_fail, &seconds, NULL), ETIMEDOUT);
     expect_ok(gev_yield()); /* the scope is gone */
 }
 
@@ -406,8 +405,7 @@ GEV_TEST(with_timeout_fails_as_fn_fails)
     int errors = 0;
     gev_set_error_handler(count_error, &errors);
     expect_fail(gev_with_timeout(10, fail_with, P(EPROTO), NULL), EPROTO);
-    expect_fail(gev_with_timeout(10, fail_with, P(ECANCELED), NULL),
-                ECANCELED);
+    expect_fail(gev_with_timeout(10, fail_with, P(ECANCELED), NULL), ECANCELED);
     gev_greenlet *g = gev_spawn(call_failing, NULL);
     void *value = NULL;
     expect_ok(gev_get(g, &value, GEV_FOREVER));
@@ -455,8 +453,8 @@ static void *park_in_with_timeout(void *arg)
 {
     double seconds = 10;
     int *error = arg;
-    *error = gev_with_timeout(10, sleep_or_fail, &seconds, NULL) == 0 ? 0
-                                                                      : errno;
+    *error =
+        gev_with_timeout(10, sleep_or_fail, &seconds, NULL) == 0 ? 0 : errno;
     return NULL;
 }
 

@@ -184,8 +184,8 @@ static void get_in_callback(void *arg)
 {
     struct called *c = arg;
     void *value = NULL;
-    c->wrong += !(gev_waiter_get(c->waiter, NULL, 0) == -1 &&
-                  errno == ETIMEDOUT);
+    c->wrong +=
+        !(gev_waiter_get(c->waiter, NULL, 0) == -1 && errno == ETIMEDOUT);
     c->wrong += !(gev_waiter_get(c->waiter, NULL, 1) == -1 && errno == EPERM);
     gev_waiter_switch(c->waiter, P(2));
     c->wrong += gev_waiter_get(c->waiter, &value, 1) != 0 || N(value) != 2;

@@ -93,6 +93,8 @@ GEV_API gev_greenlet *gev_new_attr(const gev_attr *attr, gev_fn fn, void *arg);
  *
  *  Parks:  no.
  *  @return g
+ *
+ *  Errors: none; NULL gives NULL.
  *  @since 0.1
  */
 GEV_API gev_greenlet *gev_ref(gev_greenlet *g);
@@ -674,6 +676,8 @@ GEV_API int gev_undefer(void (*fn)(void *), void *arg);
  *
  *  Parks:  no.
  *  @return the pending kill's code, now cleared; 0 if there is none
+ *
+ *  Errors: none.
  *  Source: swallowing GreenletExit (GLT13)
  *  @since 0.1
  */

@@ -26,6 +26,17 @@
 #error "configure with -Dswitch=ucontext"
 #endif
 
+/* For who arrives. Only swapcontext() leaves something to do: it restores the
+ * control words as well, but to what gev__fp_switch() had made of them. */
+GEV__INLINE void gev__fp_arrive(const struct gev__fp_control *c)
+{
+#if defined(GEV_SWITCH_UCONTEXT)
+    gev__fp_load(c);
+#else
+    (void)c;
+#endif
+}
+
 /* Where a new greenlet begins. Never returns. */
 _Noreturn void gev__greenlet_main(struct gev__context *c)
     __attribute__((visibility("hidden")));

@@ -16,7 +16,7 @@
 
 struct gev__context {
     ucontext_t uc;
-    long rc; /* what gev__jump returns when it is switched back to */
+    long rc; /* see gev__switch_and_return */
 };
 
 /* In context_ucontext.c. */
@@ -28,12 +28,6 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
 {
     int rc = swapcontext(&from->uc, &to->uc);
     gev__check(rc == 0);
-}
-
-static inline int gev__jump(struct gev__context *from, struct gev__context *to)
-{
-    gev__context_switch(from, to);
-    return (int)from->rc;
 }
 
 /* The rounding mode is all of the control words that C can name. */

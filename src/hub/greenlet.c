@@ -234,6 +234,7 @@ _Noreturn void gev__greenlet_main(struct gev__context *c)
     struct gev_greenlet *g =
         gev__container_of(c, struct gev_greenlet, ctx);
 
+    gev__fp_arrive(&g->fp);
     gev__sanitize_enter(&g->sanitizer, true);
     if (gev__unlikely(g->hub->closing) && !(g->flags & GEV__BEGUN)) {
         g->alerts |= GEV__ALERT_KILLED;

@@ -2,10 +2,11 @@
 
 /* Waiting for greenlets to end. */
 
+#include "hub/join.h"
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "hub/join.h"
 #include "hub/link.h"
 #include "hub/park.h"
 

@@ -117,12 +117,17 @@ static inline bool gev__sanitize_keeps_control(void)
 #endif
 }
 
-/* A slot is handed out again: what its last user poisoned is void. */
+/* A slot is handed out again: what its last user poisoned is void, and so are
+ * the calls it never returned from, of which TSan remembers so many only. */
 static inline void gev__sanitize_reuse(struct gev__sanitizer *s)
 {
     (void)s;
 #ifdef GEV__ASAN
     ASAN_UNPOISON_MEMORY_REGION(s->low, s->size);
+#endif
+#ifdef GEV__TSAN
+    __tsan_destroy_fiber(s->fiber);
+    s->fiber = __tsan_create_fiber(0);
 #endif
 }
 

@@ -43,6 +43,7 @@ GEV__INLINE void gev__switch(struct gev_hub *hub, struct gev_greenlet *from,
 {
     gev__switch_state(hub, from, to);
     gev__context_switch(&from->ctx, &to->ctx);
+    gev__fp_arrive(&from->fp);
     gev__sanitize_enter(&from->sanitizer, false);
 }
 
@@ -72,7 +73,7 @@ GEV__INLINE int gev__switch_and_return(struct gev_hub *hub,
                                        struct gev_greenlet *from,
                                        struct gev_greenlet *to)
 {
-#ifdef GEV__SANITIZES_SWITCHES
+#if defined(GEV__SANITIZES_SWITCHES) || defined(GEV_SWITCH_UCONTEXT)
     gev__switch(hub, from, to);
     return (int)from->ctx.rc;
 #else

@@ -181,6 +181,9 @@ int gev__connect_any(struct gev_hub *hub, const struct addrinfo *list,
     size_t n = 0;
     int rc = -ENOMEM;
 
+    if (list == NULL) {
+        return -EADDRNOTAVAIL;
+    }
     for (const struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
         n++;
     }

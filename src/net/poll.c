@@ -39,7 +39,7 @@ struct polling {
  * read is told of a peer's shutdown, too. */
 static bool is_exact(const struct pollfd *p)
 {
-    short inexact = p->events & INEXACT;
+    short inexact = (short)(p->events & INEXACT);
 
     if (p->fd < 0) {
         return true;

@@ -22,7 +22,8 @@ int gev__connect(struct gev_hub *hub, int fd, const struct sockaddr *addr,
                  socklen_t len, int64_t deadline);
 
 /* A TCP connection to whichever of the addresses answers first (RFC 8305): its
- * descriptor. All failed: the first real error. The list is not empty. */
+ * descriptor. All failed: the first real error. An
+ * empty list: -EADDRNOTAVAIL. */
 int gev__connect_any(struct gev_hub *hub, const struct addrinfo *list,
                      int64_t deadline);
 

@@ -42,7 +42,7 @@ static int failed(int error)
     return -1;
 }
 
-/* --- hub, spawn, join ----------------------------------------------------------- */
+/* --- hub, spawn, join --------------------------------------------------- */
 
 static int make_hub(void *arg)
 {
@@ -178,7 +178,7 @@ GEV_TEST(joins_survive)
     SWEEP(join_kinds, memory_and_maps, FAULT_WARM);
 }
 
-/* --- sleeps, scopes ---------------------------------------------------------------- */
+/* --- sleeps, scopes ----------------------------------------------------- */
 
 static int sleep_here(void *arg)
 {
@@ -260,7 +260,7 @@ GEV_TEST(with_timeout_survives)
     SWEEP(call_with_timeout, memory, FAULT_WARM);
 }
 
-/* --- links, defers, kills ------------------------------------------------------------ */
+/* --- links, defers, kills ----------------------------------------------- */
 
 static int links_run;
 
@@ -324,8 +324,7 @@ static int link_to_main(void *arg)
     int error = errno;
     /* where the sleep itself failed, the end still comes */
     double end = test_now() + test_scale(1);
-    while (error != GEV_ELINKDONE && gev_linked() == NULL &&
-           test_now() < end) {
+    while (error != GEV_ELINKDONE && gev_linked() == NULL && test_now() < end) {
         (void)gev_yield();
     }
     expect_int_eq(rc, -1);
@@ -422,7 +421,7 @@ GEV_TEST(names_survive)
     SWEEP(rename_it, memory_and_maps, FAULT_WARM);
 }
 
-/* --- posts ---------------------------------------------------------------------------- */
+/* --- posts -------------------------------------------------------------- */
 
 static int posted;
 
@@ -477,7 +476,7 @@ GEV_TEST(posts_survive)
     SWEEP(post_and_spawn, cases, FAULT_WARM);
 }
 
-/* --- descriptors, signals, children ------------------------------------------------------ */
+/* --- descriptors, signals, children ------------------------------------- */
 
 static void *write_a_byte(void *arg)
 {
@@ -592,7 +591,7 @@ GEV_TEST(wait_child_survives)
     SWEEP(wait_for_a_child, cases, 0);
 }
 
-/* --- debug ------------------------------------------------------------------------------- */
+/* --- debug -------------------------------------------------------------- */
 
 static int dump_all(void *arg)
 {

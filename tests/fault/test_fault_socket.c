@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Fault sweeps over sockets: each system call and allocation fails once, or from
- * then on, with each error it may have; each transfer is cut short. The call
- * then fails as documented, or copes, and leaves nothing behind. */
+/* Fault sweeps over sockets: each system call and allocation fails once, or
+ * from then on, with each error it may have; each transfer is cut short. The
+ * call then fails as documented, or copes, and leaves nothing behind. */
 #include <gev.h>
 
 #include "support/fault_sweep.h"
@@ -354,7 +354,11 @@ static int do_unix(void *arg)
 /* --- sweeps ---------------------------------------------------------------------- */
 
 #define MEMORY                                                                 \
-    {"memory", FAULT_AT(ALLOC), ENOMEM, .may_succeed = true, .allowed = {ENOMEM}}
+    {                                                                          \
+        "memory", FAULT_AT(ALLOC), ENOMEM, .may_succeed = true, .allowed = {   \
+            ENOMEM                                                             \
+        }                                                                      \
+    }
 
 GEV_TEST(connect_survives_everything)
 {
@@ -362,8 +366,7 @@ GEV_TEST(connect_survives_everything)
         MEMORY,
         {"descriptors", FAULT_AT(OPEN), EMFILE, .allowed = {EMFILE}},
         {"interrupts", FAULT_AT(CONNECT), EINTR, .must_succeed = true},
-        {"refused", FAULT_AT(CONNECT), ECONNREFUSED,
-         .allowed = {ECONNREFUSED}},
+        {"refused", FAULT_AT(CONNECT), ECONNREFUSED, .allowed = {ECONNREFUSED}},
         {"options", FAULT_AT(SOCKOPT), EBADF, .allowed = {EBADF}},
     };
     fault_sweep(do_connect, NULL, cases, LENGTH(cases), FAULT_WARM);
@@ -407,18 +410,20 @@ GEV_TEST(accept_survives_everything)
 GEV_TEST(accept_skips_broken_connections)
 {
     static const int errors[] = {
-        ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT,  EHOSTDOWN,
+        ECONNABORTED, EPROTO,     ENETDOWN,     ENOPROTOOPT, EHOSTDOWN,
         ENONET,       EOPNOTSUPP, EHOSTUNREACH, ENETUNREACH,
     };
     for (size_t i = 0; i < LENGTH(errors); i++) {
         const struct fault_case once = {
-            "broken",           FAULT_AT(ACCEPT),     errors[i],
-            .shapes = FAULT_ONCE, .must_succeed = true,
+            "broken",
+            FAULT_AT(ACCEPT),
+            errors[i],
+            .shapes = FAULT_ONCE,
+            .must_succeed = true,
         };
         const struct fault_case always = {
-            "all broken",           FAULT_AT(ACCEPT),         errors[i],
-            .shapes = FAULT_STICKY, .may_succeed = true,
-            .allowed = {errors[i]},
+            "all broken",           FAULT_AT(ACCEPT),    errors[i],
+            .shapes = FAULT_STICKY, .may_succeed = true, .allowed = {errors[i]},
         };
         fault_sweep(do_accept, NULL, &once, 1, FAULT_WARM);
         fault_sweep(do_accept, NULL, &always, 1, FAULT_WARM);
@@ -512,8 +517,8 @@ GEV_TEST(poll_survives_everything)
         {"interrupts", FAULT_AT(POLL), EINTR, .must_succeed = true},
         {"no memory", FAULT_AT(POLL), ENOMEM, .allowed = {ENOMEM}},
     };
-    static const struct fault_case set = {
-        "descriptors", FAULT_AT(OPEN), EMFILE, .allowed = {EMFILE}};
+    static const struct fault_case set = {"descriptors", FAULT_AT(OPEN), EMFILE,
+                                          .allowed = {EMFILE}};
     static char with_set[] = "set";
     fault_sweep(do_poll, NULL, cases, LENGTH(cases), FAULT_WARM);
     fault_sweep(do_poll, with_set, cases, LENGTH(cases), FAULT_WARM);

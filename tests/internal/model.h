@@ -6,6 +6,8 @@
 
 #include "internal/schedule.h"
 
+#include <gev.h>
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -26,7 +28,7 @@ struct model_scope {
 };
 
 struct model_link {
-    enum { JOINER, LINKER, RAWLINKER } kind;
+    enum { JOINER, LINKER, RAWLINKER, THROWER } kind;
     int number;
 };
 
@@ -230,12 +232,47 @@ static int model_link(int who, const struct op *op)
     if (t->state == ABSENT) {
         return SKIPPED;
     }
-    t->links[t->n_links].kind = op->kind == LINK ? LINKER : RAWLINKER;
+    t->links[t->n_links].kind = op->kind == LINK      ? LINKER
+                                : op->kind == RAWLINK ? RAWLINKER
+                                                      : THROWER;
     t->links[t->n_links++].number = who * SCRIPTS + op->target;
     if (t->state == DEAD) {
         list_ended(op->target);
     }
     return 0;
+}
+
+/* The oldest of who's links that run in a greenlet. */
+static int model_unlink(int who, const struct op *op)
+{
+    struct model *t = &models[op->target];
+    int number = who * SCRIPTS + op->target;
+
+    if (t->state == ABSENT) {
+        return SKIPPED;
+    }
+    for (int i = 0; i < t->n_links; i++) {
+        if (t->links[i].kind == LINKER && t->links[i].number == number) {
+            t->n_links--;
+            memmove(&t->links[i], &t->links[i + 1],
+                    (size_t)(t->n_links - i) * sizeof(t->links[0]));
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* The end of a greenlet as it is thrown into its links' receivers. */
+static void throw_end(const struct model *m, int receiver)
+{
+    struct model *r = &models[receiver];
+
+    if (r->state != DEAD) {
+        r->throws[r->n_throws++] = m->error == 0           ? GEV_ELINKDONE
+                                   : m->error == ECANCELED ? GEV_ELINKKILLED
+                                                           : GEV_ELINKFAILED;
+        alert(receiver);
+    }
 }
 
 static int model_spawn(const struct op *op)
@@ -391,7 +428,10 @@ static int begin_op(int who, const struct op *op)
         return model_kill(who, op->target, op->code);
     case LINK:
     case RAWLINK:
+    case LINK_TO:
         return model_link(who, op);
+    case UNLINK:
+        return model_unlink(who, op);
     case SCOPE_BEGIN:
         return model_scope_begin(m, op);
     case SCOPE_END:
@@ -465,6 +505,8 @@ static bool serve_links(struct model *m)
         take_link(m);
         if (link.kind == JOINER) {
             (void)wake(link.number, 0);
+        } else if (link.kind == THROWER) {
+            throw_end(m, link.number / SCRIPTS);
         } else if (link.kind == RAWLINKER) {
             note(&model_log, model_now, link.number % SCRIPTS,
                  RAWLINKED + link.number / SCRIPTS, 0);

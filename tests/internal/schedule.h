@@ -2,14 +2,20 @@
 #ifndef GEV_TEST_SCHEDULE_H
 #define GEV_TEST_SCHEDULE_H
 
-/* Random scripts of operations, and a log of what they did; for test_model.c. */
+/* Random scripts of operations, and a log of what they did; for test_model.c.
+ */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 enum { SCRIPTS = 8, OPS = 14, SLOTS = 2, LOG_MAX = 2000 };
-enum { SKIPPED = 9999, VALUE = 10000, BEGUN = 100, RAWLINKED = 200,
-       LINKED = 300 };
+enum {
+    SKIPPED = 9999,
+    VALUE = 10000,
+    BEGUN = 100,
+    RAWLINKED = 200,
+    LINKED = 300
+};
 
 enum kind {
     SPAWN,
@@ -21,6 +27,8 @@ enum kind {
     THROW,
     LINK,
     RAWLINK,
+    LINK_TO,
+    UNLINK,
     SCOPE_BEGIN,
     SCOPE_END,
     SHIELD_BEGIN,
@@ -32,9 +40,9 @@ enum kind {
 };
 
 static const char *const kind_names[KINDS] = {
-    "spawn", "spawn_later", "sleep",       "yield",     "join",  "kill",
-    "throw", "link",        "rawlink",     "scope",     "scope_end",
-    "shield", "shield_end", "uncancel",    "get",       "switch",
+    "spawn",     "spawn_later", "sleep",      "yield",    "join",   "kill",
+    "throw",     "link",        "rawlink",    "link_to",  "unlink", "scope",
+    "scope_end", "shield",      "shield_end", "uncancel", "get",    "switch",
 };
 
 struct op {
@@ -52,7 +60,7 @@ struct script {
 
 static struct script scripts[SCRIPTS];
 
-/* --- the log ----------------------------------------------------------------- */
+/* --- the log ------------------------------------------------------------ */
 
 struct entry {
     int ms;
@@ -77,7 +85,7 @@ static void note(struct journal *l, int64_t ms, int who, int what, int result)
     }
 }
 
-/* --- scripts ------------------------------------------------------------------ */
+/* --- scripts ------------------------------------------------------------ */
 
 static uint64_t random_state;
 
@@ -102,7 +110,8 @@ static struct op random_op(int who)
     if (random_below(4) == 0) {
         op.kind = random_below(2) == 0 ? SPAWN : SLEEP;
     }
-    if (op.ms == 0 && (who == 0 || op.kind == SLEEP || op.kind == SPAWN_LATER)) {
+    if (op.ms == 0 &&
+        (who == 0 || op.kind == SLEEP || op.kind == SPAWN_LATER)) {
         op.ms = 1;
     }
     return op;

@@ -4,10 +4,11 @@
  *
  * A seed makes eight scripts of operations: spawn, sleep, yield, join, kill,
  * throw, link, scopes, shields, waiters. They run once in gev on the virtual
- * clock, once in the model (model.h), which has a queue, some arrays, and looks at
- * everything to find the next deadline. Both write a log: when, who, which
- * operation, what came of it; the logs and the greenlets' ends must be the same.
- * A failure prints its seed: GEV_MODEL_SEED=n runs that one alone.
+ * clock, once in the model (model.h), which has a queue, some arrays, and looks
+ * at everything to find the next deadline. Both write a log: when, who, which
+ * operation, what came of it; the logs and the greenlets' ends must be the
+ * same. A failure prints its seed: GEV_MODEL_SEED=n runs that one alone, or
+ * GEV_MODEL_COUNT=m from there on.
  *
  * The model's rules: ready greenlets first in, first out; sleeps fire before
  * timeouts, and timeouts only when what was ready in that turn has run. Joiners
@@ -24,7 +25,7 @@
 
 #include <stdlib.h>
 
-/* --- gev ---------------------------------------------------------------------- */
+/* --- gev ---------------------------------------------------------------- */
 
 struct real {
     gev_greenlet *g;
@@ -98,8 +99,12 @@ static int do_to_target(const struct op *op, int who)
         return error_of(gev_throw(t->g, op->code));
     case LINK:
         return error_of(gev_link(t->g, real_link, P(number)));
-    default:
+    case RAWLINK:
         return error_of(gev_rawlink(t->g, real_rawlink, P(number)));
+    case LINK_TO:
+        return error_of(gev_link_to(t->g, gev_current(), GEV_LINK_ANY));
+    default:
+        return error_of(gev_unlink(t->g, real_link, P(number)));
     }
 }
 
@@ -183,7 +188,7 @@ static void run_real(void)
     real_log.closed = true;
 }
 
-/* --- comparing ----------------------------------------------------------------- */
+/* --- comparing ---------------------------------------------------------- */
 
 static void print_entry(const char *whose, const struct journal *l, int i)
 {
@@ -233,8 +238,8 @@ static bool compare(unsigned seed)
         const struct model *m = &models[k];
         const gev_greenlet *g = reals[k].g;
         if ((g != NULL) != (m->state != ABSENT) ||
-            (g != NULL && (gev_dead(g) != (m->state == DEAD) ||
-                           gev_error(g) != m->error))) {
+            (g != NULL &&
+             (gev_dead(g) != (m->state == DEAD) || gev_error(g) != m->error))) {
             print_message("script %d: dead %d (model: %d), error %d (%d)\n", k,
                           g != NULL && gev_dead(g), m->state == DEAD,
                           g != NULL ? gev_error(g) : -1, m->error);
@@ -267,12 +272,22 @@ static bool run_seed(unsigned seed)
     return same;
 }
 
+static unsigned number_in(const char *text)
+{
+    return (unsigned)strtoul(text, NULL, 10);
+}
+
 GEV_TEST(random_schedules_agree_with_the_model)
 {
-    const char *only = getenv("GEV_MODEL_SEED");
-    unsigned first = only != NULL ? (unsigned)strtoul(only, NULL, 10) : 0;
-    unsigned n = only != NULL ? 1 : test_scale(1) > 1 ? 300 : 5000;
+    const char *seed_text = getenv("GEV_MODEL_SEED");
+    const char *count_text = getenv("GEV_MODEL_COUNT");
+    unsigned first = seed_text != NULL ? number_in(seed_text) : 0;
+    unsigned n = seed_text != NULL ? 1 : test_scale(1) > 1 ? 300 : 5000;
     long entries = 0;
+
+    if (count_text != NULL) {
+        n = number_in(count_text);
+    }
 
     gev__clock_set_virtual(true);
     for (unsigned seed = first; seed < first + n; seed++) {
@@ -283,7 +298,7 @@ GEV_TEST(random_schedules_agree_with_the_model)
     }
     gev__clock_set_virtual(false);
     print_message("%ld events compared\n", entries);
-    expect_true(only != NULL || entries > 10 * (long)n);
+    expect_true(seed_text != NULL || entries > 10 * (long)n);
 }
 
 /* TMO11 on the virtual clock, where equal deadlines are exactly equal. */
