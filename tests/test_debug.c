@@ -165,10 +165,8 @@ GEV_TEST(dump_refuses_null)
 
 static void *use_stack(void *arg)
 {
-    volatile char block[40000];
-    for (size_t i = 0; i < sizeof(block); i += 256) {
-        block[i] = 1;
-    }
+    char block[40000];
+    touch(block, sizeof(block));
     (void)gev_sleep(GEV_FOREVER);
     return block[0] != 0 ? arg : NULL;
 }

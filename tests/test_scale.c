@@ -181,6 +181,33 @@ GEV_TEST(crowds_reuse_their_stacks)
     }
 }
 
+static void *touch_48_kb(void *arg)
+{
+    char block[48 * 1024];
+    touch(block, sizeof(block));
+    return gev_yield() == 0 && block[0] == 1 ? arg : gev_fail(errno);
+}
+
+/* S8: what a deep call touched is given back once nobody needs it. */
+GEV_TEST(memory_of_deep_calls_comes_back)
+{
+    int n = 2000;
+    if (crowd() < 100000) {
+        test_skip("the memory is not gev's alone");
+    }
+    double before = resident();
+    gev_greenlet **g = spawn_crowd(n, touch_48_kb, NULL);
+    expect_ok(gev_yield());
+    expect_ge(resident() - before, n * 48e3);
+    expect_int_eq(gev_joinall(g, (size_t)n, GEV_FOREVER), n);
+    gev_unrefall(g, (size_t)n);
+    free(g);
+    for (int i = 0; i < 3; i++) {
+        expect_ok(gev_sleep(1.1)); /* the hub blocks, and trims */
+    }
+    expect_le(resident() - before, 15e6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +216,7 @@ int main(void)
         cmocka_unit_test(a_hundred_thousand_scopes),
         cmocka_unit_test(a_hundred_thousand_joiners_of_one),
         cmocka_unit_test(crowds_reuse_their_stacks),
+        cmocka_unit_test(memory_of_deep_calls_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

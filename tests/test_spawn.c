@@ -428,7 +428,11 @@ GEV_TEST(spawn_attr_takes_options)
 
 GEV_TEST(spawn_attr_refuses_bad_options)
 {
-    gev_attr attr = {.size = 0};
+    gev_attr attr = {.size = 0}; /* zero means the default, here too */
+    gev_greenlet *g = gev_spawn_attr(&attr, return_arg, NULL);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    gev_unref(g);
+    attr.size = 1;
     errno = 0;
     expect_null(gev_spawn_attr(&attr, return_arg, NULL));
     expect_int_eq(errno, EINVAL);

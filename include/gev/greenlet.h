@@ -47,7 +47,7 @@ typedef void *(*gev_fn)(void *arg);
 
 /** Options of a new greenlet; zero means the default. */
 typedef struct gev_attr {
-    size_t size;       /**< sizeof(gev_attr): room to grow */
+    size_t size;       /**< sizeof(gev_attr): room to grow; 0: the same */
     const char *name;  /**< copied; default: the function's name at the spawn */
     size_t stack_size; /**< bytes at least: the next of 64, 192, 448 KiB ... is
                             taken; 0: 64 KiB (all larger under
@@ -82,7 +82,7 @@ GEV_API gev_greenlet *gev_new(gev_fn fn, void *arg);
  *  @param attr  NULL: all defaults
  *
  *  Errors:
- *    EINVAL  fn is NULL, unknown flags, or size is 0
+ *    EINVAL  fn is NULL, unknown flags, or no such size
  *    ENOMEM  no memory for the stack
  *  Source: greenlet.greenlet(run, parent) (RAW1, RAW19)
  *  @since 0.1
@@ -261,7 +261,7 @@ GEV_API gev_greenlet *gev_spawn_later(double seconds, gev_fn fn, void *arg);
  *  @return the greenlet, or NULL on error
  *
  *  Errors:
- *    EINVAL  fn is NULL, unknown flags, or size is 0
+ *    EINVAL  fn is NULL, unknown flags, or no such size
  *    ENOMEM  no memory for the stack
  *  @since 0.1
  */

@@ -15,8 +15,10 @@
 /* Options in, settled ones out. -EINVAL. */
 static int settle_attr(const gev_attr *attr, struct gev__make *make)
 {
-    if (attr->size < offsetof(gev_attr, flags) || attr->size > 4096 ||
-        (attr->size >= sizeof(gev_attr) && attr->flags != 0)) {
+    size_t size = attr->size == 0 ? sizeof(gev_attr) : attr->size;
+
+    if (size < offsetof(gev_attr, flags) || size > 4096 ||
+        (size >= sizeof(gev_attr) && attr->flags != 0)) {
         return -EINVAL;
     }
     if (attr->name != NULL) {

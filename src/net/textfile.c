@@ -57,9 +57,12 @@ static int read_all(int fd, size_t expected, char **ret_text, size_t *ret_size)
     size_t room = expected + 1;
     size_t size = 0;
     char *text = gev__malloc(room);
-    int rc = -ENOMEM;
+    int rc = 0;
 
-    while (text != NULL) {
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    for (;;) {
         if (size + 1 == room) {
             char *more =
                 room > SIZE_MAX_READ ? NULL : gev__realloc(text, room * 2);

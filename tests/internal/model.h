@@ -50,7 +50,8 @@ struct model {
     struct model_timer timer;
     struct model_link links[OPS * SCRIPTS * 2];
     int n_links;
-    bool full; /* its waiter */
+    bool joins_direct; /* a join that fails leaves at once, else when it runs */
+    bool full;         /* its waiter */
     int value;
 };
 
@@ -84,6 +85,20 @@ static void kick(void)
     }
 }
 
+static void leave_join(int who, int target)
+{
+    struct model *t = &models[target];
+
+    for (int i = 0; i < t->n_links; i++) {
+        if (t->links[i].kind == JOINER && t->links[i].number == who) {
+            t->n_links--;
+            memmove(&t->links[i], &t->links[i + 1],
+                    (size_t)(t->n_links - i) * sizeof(t->links[0]));
+            return;
+        }
+    }
+}
+
 static bool wake(int who, int rc)
 {
     struct model *m = &models[who];
@@ -91,6 +106,10 @@ static bool wake(int who, int rc)
     if (m->state != PARKED) {
         return false;
     }
+    if (m->joins_direct && rc != 0) {
+        leave_join(who, scripts[who].ops[m->pc].target);
+    }
+    m->joins_direct = false;
     m->state = READY;
     m->wake = rc;
     push(who);
@@ -292,6 +311,17 @@ static int model_spawn(const struct op *op)
     return 0;
 }
 
+/* Whether there is anything that may fail a park, masked or not. */
+static bool is_alerted(const struct model *m)
+{
+    bool alerted = m->killed || m->n_throws > 0;
+
+    for (int i = 0; i < SLOTS; i++) {
+        alerted = alerted || (m->scopes[i].open && m->scopes[i].expired);
+    }
+    return alerted;
+}
+
 static int model_join(int who, const struct op *op)
 {
     struct model *t = &models[op->target];
@@ -305,26 +335,14 @@ static int model_join(int who, const struct op *op)
     if (t->state == DEAD) {
         return 0;
     }
+    bool direct = op->ms == 0 && !is_alerted(&models[who]);
     int error = park(&models[who], true, op->ms);
     if (error == 0) {
+        models[who].joins_direct = direct;
         t->links[t->n_links].kind = JOINER;
         t->links[t->n_links++].number = who;
     }
     return error;
-}
-
-static void leave_join(int who, int target)
-{
-    struct model *t = &models[target];
-
-    for (int i = 0; i < t->n_links; i++) {
-        if (t->links[i].kind == JOINER && t->links[i].number == who) {
-            t->n_links--;
-            memmove(&t->links[i], &t->links[i + 1],
-                    (size_t)(t->n_links - i) * sizeof(t->links[0]));
-            return;
-        }
-    }
 }
 
 static int model_scope_begin(struct model *m, const struct op *op)

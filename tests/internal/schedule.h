@@ -97,8 +97,8 @@ static int random_below(int n)
     return (int)((random_state >> 11) % (uint64_t)n);
 }
 
-/* main (script 0) is nobody's target, and never waits for ever: it would be
- * told of a deadlock. */
+/* main (script 0) is nobody's target, for nothing may disturb its gev_run(),
+ * and it never waits for ever: it would be told of a deadlock. */
 static struct op random_op(int who)
 {
     struct op op = {
@@ -109,6 +109,9 @@ static struct op random_op(int who)
     };
     if (random_below(4) == 0) {
         op.kind = random_below(2) == 0 ? SPAWN : SLEEP;
+    }
+    if (op.kind == LINK_TO && who == 0) {
+        op.kind = LINK;
     }
     if (op.ms == 0 &&
         (who == 0 || op.kind == SLEEP || op.kind == SPAWN_LATER)) {

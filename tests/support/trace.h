@@ -77,6 +77,13 @@ static inline void *park_forever(void *arg)
     return arg;
 }
 
+/* Touches every page of a block; the compiler cannot do without it then. */
+static inline void touch(void *block, size_t n)
+{
+    memset(block, 1, n);
+    __asm__ volatile("" : : "r"(block) : "memory");
+}
+
 /* A link that traces its argument. */
 static inline void trace_link(gev_greenlet *g, void *word)
 {
