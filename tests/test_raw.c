@@ -79,7 +79,7 @@ GEV_TEST(new_refuses_a_null_function_and_bad_options)
     expect_null(gev_new_attr(&attr, return_arg, NULL));
     expect_int_eq(errno, EINVAL);
     attr.flags = 0;
-    attr.size = 0;
+    attr.size = 1;
     errno = 0;
     expect_null(gev_new_attr(&attr, return_arg, NULL));
     expect_int_eq(errno, EINVAL);

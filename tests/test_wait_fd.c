@@ -311,6 +311,34 @@ GEV_TEST(waiting_for_a_descriptor_is_no_deadlock)
     close_pair(fds);
 }
 
+/* F1: closed by others (a library, say) before the kernel was told of it:
+ * EBADF for whoever waits, and nothing worse. */
+GEV_TEST(descriptor_closed_behind_gevs_back_is_ebadf)
+{
+    int fds[2];
+    test_socketpair(fds);
+    struct wait w = {.fd = fds[0], .events = GEV_READ, .timeout = 10};
+    gev_greenlet *g = gev_spawn(wait_and_note, &w);
+    expect_ok(gev_yield());
+    expect_int_eq(close(fds[0]), 0);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(w.rc, -1);
+    expect_int_eq(w.error, EBADF);
+    gev_unref(g);
+    /* the same, when the wait is over before the close */
+    int other = dup(fds[1]);
+    w = (struct wait){.fd = other, .events = GEV_READ, .timeout = 10};
+    g = gev_spawn(wait_and_note, &w);
+    expect_ok(gev_yield());
+    expect_ok(gev_kill(g, 0));
+    expect_ok(gev_yield());
+    expect_int_eq(close(other), 0);
+    expect_ok(gev_sleep(0.001));
+    expect_ok(gev_join(g, GEV_FOREVER));
+    gev_unref(g);
+    expect_int_eq(gev_close(fds[1]), 0);
+}
+
 static void *drain(void *arg)
 {
     int fd = N(arg);
@@ -367,6 +395,7 @@ int main(void)
         cmocka_unit_test(wait_is_in_the_callers_scope),
         cmocka_unit_test(wait_in_a_callback_may_not_park),
         cmocka_unit_test(waiting_for_a_descriptor_is_no_deadlock),
+        cmocka_unit_test(descriptor_closed_behind_gevs_back_is_ebadf),
         cmocka_unit_test(two_pairs_talk_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

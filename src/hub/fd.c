@@ -145,22 +145,34 @@ static void on_event(struct ev_loop *loop, ev_io *w, int events)
     }
 }
 
-int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *e, int d,
-                       struct gev__fd_waiter *waiter)
+/* Has a direction watched whose watcher is not. */
+static GEV__NOINLINE int start_watching(struct gev_hub *hub, struct gev__fd *e,
+                                        int d)
 {
-    if (!ev_is_active(&e->watch[d])) {
-        int rc = gev__loop_reserve(hub, fd);
+    int rc = gev__loop_reserve(hub, e->fd);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (e->stale[d]) {
+        ev_io_init(&e->watch[d], on_event, e->fd, direction_event[d]);
+        e->stale[d] = false;
+    }
+    ev_io_start(hub->loop, &e->watch[d]);
+    ev_unref(hub->loop);
+    if (gev__list_is_empty(&e->fresh)) {
+        gev__list_push_back(&hub->fresh_fds, &e->fresh);
+    }
+    return 0;
+}
+
+GEV__INLINE int add_waiter(struct gev_hub *hub, struct gev__fd *e, int d,
+                           struct gev__fd_waiter *waiter)
+{
+    if (gev__unlikely(!ev_is_active(&e->watch[d]))) {
+        int rc = start_watching(hub, e, d);
         if (rc < 0) {
             return rc;
-        }
-        if (e->stale[d]) {
-            ev_io_init(&e->watch[d], on_event, fd, direction_event[d]);
-            e->stale[d] = false;
-        }
-        ev_io_start(hub->loop, &e->watch[d]);
-        ev_unref(hub->loop);
-        if (gev__list_is_empty(&e->fresh)) {
-            gev__list_push_back(&hub->fresh_fds, &e->fresh);
         }
     }
     waiter->greenlet = hub->current;
@@ -171,6 +183,12 @@ int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *e, int d,
     return 0;
 }
 
+int gev__fd_add_waiter(struct gev_hub *hub, struct gev__fd *e, int d,
+                       struct gev__fd_waiter *waiter)
+{
+    return add_waiter(hub, e, d, waiter);
+}
+
 void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter)
 {
     if (!gev__list_is_empty(&waiter->link)) {
@@ -179,37 +197,65 @@ void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter)
     }
 }
 
+/* What a wait comes to: the park's error, or what is ready. Closed after it
+ * became ready, before this greenlet's turn, is closed: the number may stand
+ * for something else by now. */
+GEV__INLINE int outcome(int rc, const struct gev__fd_waiter *waiter)
+{
+    if (gev__unlikely(rc < 0)) {
+        return rc;
+    }
+    return gev__unlikely(waiter->error == -EBADF) ? -EBADF : waiter->ready;
+}
+
+/* The usual case. */
+GEV__INLINE int wait_one_way(struct gev_hub *hub, struct gev__fd *e, int d,
+                             struct gev__wait_for what, int64_t deadline)
+{
+    struct gev__fd_waiter waiter;
+    int rc = add_waiter(hub, e, d, &waiter);
+
+    if (gev__likely(rc == 0)) {
+        rc = gev__park_until_inline(hub, what, deadline);
+        gev__fd_remove_waiter(hub, &waiter);
+    }
+    return outcome(rc, &waiter);
+}
+
+static int wait_both_ways(struct gev_hub *hub, struct gev__fd *e,
+                          struct gev__wait_for what, int64_t deadline)
+{
+    struct gev__fd_waiter waiters[2];
+    int rc = add_waiter(hub, e, 0, &waiters[0]);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = add_waiter(hub, e, 1, &waiters[1]);
+    if (rc == 0) {
+        rc = gev__park_until_inline(hub, what, deadline);
+        gev__fd_remove_waiter(hub, &waiters[1]);
+    }
+    gev__fd_remove_waiter(hub, &waiters[0]);
+    int in = outcome(rc, &waiters[0]);
+    int out = in < 0 ? in : outcome(rc, &waiters[1]);
+    return out < 0 ? out : in | out;
+}
+
 int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *e, int events,
                  int64_t deadline)
 {
     const struct gev__wait_for what = {
         .kind = GEV__WAIT_FD, .events = events, .number = fd};
-    struct gev__fd_waiter waiters[2];
-    int rc = 0;
 
-    if (e->flags & GEV__FD_FILE) {
+    if (gev__unlikely(e->flags & GEV__FD_FILE)) {
         return events;
     }
-    for (int d = 0; d < 2; d++) {
-        gev__list_init(&waiters[d].link);
-        waiters[d].ready = 0;
-        waiters[d].error = 0;
-        if (rc == 0 && (events & direction_bit[d])) {
-            rc = gev__fd_add_waiter(hub, fd, e, d, &waiters[d]);
-        }
+    if (gev__likely(events == GEV_READ)) {
+        return wait_one_way(hub, e, 0, what, deadline);
     }
-    if (rc == 0) {
-        rc = gev__park_until_inline(hub, what, deadline);
-    }
-    gev__fd_remove_waiter(hub, &waiters[0]);
-    gev__fd_remove_waiter(hub, &waiters[1]);
-    if (rc == 0 &&
-        (waiters[0].error == -EBADF || waiters[1].error == -EBADF)) {
-        /* Closed after it became ready, before this greenlet's turn: the number
-         * may stand for something else by now. */
-        rc = -EBADF;
-    }
-    return rc < 0 ? rc : waiters[0].ready | waiters[1].ready;
+    return events == GEV_WRITE ? wait_one_way(hub, e, 1, what, deadline)
+                               : wait_both_ways(hub, e, what, deadline);
 }
 
 /* --- what is known of a descriptor ------------------------------------------- */

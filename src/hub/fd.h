@@ -84,7 +84,7 @@ int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *entry, int events,
 
 /* For poll: several descriptors at once. Adds a waiter to a direction (0: read,
  * 1: write) and has it watched; -ENOMEM, -EBADF. */
-int gev__fd_add_waiter(struct gev_hub *hub, int fd, struct gev__fd *entry,
+int gev__fd_add_waiter(struct gev_hub *hub, struct gev__fd *entry,
                        int direction, struct gev__fd_waiter *waiter);
 void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter);
 

@@ -156,9 +156,10 @@ void gev__greenlet_released(struct gev_greenlet *g)
         free_greenlet(g);
         return;
     }
-    gev__greenlet_abandoned(g, &g);
-    if (g != NULL) {
-        free_with_parents(g);
+    struct gev_greenlet *useless;
+    gev__greenlet_abandoned(g, &useless);
+    if (useless != NULL) {
+        free_with_parents(useless);
     }
 }
 

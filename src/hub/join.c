@@ -180,7 +180,7 @@ static int get(struct gev_hub *hub, struct gev_greenlet *g, void **ret_value,
 static GEV__NOINLINE int join_timeout(gev_greenlet *g, double timeout)
 {
     struct gev_hub *hub = gev__hub_get();
-    int64_t deadline;
+    int64_t deadline = 0;
 
     if (hub == NULL) {
         return -1;
@@ -248,7 +248,7 @@ int gev_joinall_error(gev_greenlet *const g[], size_t n, double timeout)
 int gev_get(gev_greenlet *g, void **value, double timeout)
 {
     struct gev_hub *hub = gev__hub_get();
-    int64_t deadline;
+    int64_t deadline = 0;
 
     if (hub == NULL) {
         return -1;

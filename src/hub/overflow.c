@@ -93,7 +93,7 @@ static void on_fault(int signum, siginfo_t *info, void *context)
     if (g != NULL) {
         size_t usable = (size_t)((const char *)g - gev__stack_low(g));
         size_t page = 4096;
-        report(g, (usable + 16 * 1024 - 1) / page / 4 * page * 4);
+        report(g, (usable + (size_t)16 * 1024 - 1) / page / 4 * page * 4);
     } else if (old->sa_flags & SA_SIGINFO) {
         old->sa_sigaction(signum, info, context);
         return;

@@ -264,7 +264,7 @@ static int set_parent(struct gev_hub *hub, struct gev_greenlet *g,
     if (rc == 0) {
         rc = gev__greenlet_is_mine(hub, parent);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     if (g == hub->main_greenlet || g == hub->hub_greenlet) {

@@ -136,10 +136,10 @@ static int add_one(struct polling *p, nfds_t i)
         return 0;
     }
     if (p->fds[i].events & READS) {
-        rc = gev__fd_add_waiter(p->hub, fd, entry, 0, &w[0]);
+        rc = gev__fd_add_waiter(p->hub, entry, 0, &w[0]);
     }
     if (rc == 0 && (p->fds[i].events & WRITES) != 0) {
-        rc = gev__fd_add_waiter(p->hub, fd, entry, 1, &w[1]);
+        rc = gev__fd_add_waiter(p->hub, entry, 1, &w[1]);
     }
     return rc;
 }
@@ -158,7 +158,7 @@ static int add_waiters(struct polling *p)
         rc = add_one(p, i);
     }
     if (rc == 0 && p->set >= 0) {
-        rc = gev__fd_add_waiter(p->hub, p->set, gev__fd_find(p->hub, p->set), 0,
+        rc = gev__fd_add_waiter(p->hub, gev__fd_find(p->hub, p->set), 0,
                                 &p->on_set);
     }
     return rc;

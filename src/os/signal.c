@@ -232,7 +232,7 @@ static int wait_signal(struct gev_hub *hub, int signum, double timeout)
     if (rc == 0) {
         rc = find_or_make_signals(hub, &s);
     }
-    if (rc < 0) {
+    if (rc != 0) {
         return rc;
     }
     rc = add_user(signum);
