@@ -21,7 +21,7 @@ static const char common_help[] =
     "  -q    quick: see that it works; the numbers mean little\n"
     "Prints lines of name, value and unit; name/limit is a ratio.\n";
 
-/* --- options ---------------------------------------------------------------- */
+/* --- options -------------------------------------------------------------- */
 
 long bench_number(const char *text, long least, long most)
 {
@@ -96,7 +96,7 @@ void bench_check(bool ok, const char *what)
     }
 }
 
-/* --- CPUs and clocks -------------------------------------------------------- */
+/* --- CPUs and clocks ------------------------------------------------------ */
 
 /* What this process might use when it was first asked, before it was pinned. */
 static const cpu_set_t *first_cpus(void)
@@ -169,7 +169,7 @@ double bench_cpu_of(int pid)
     return read_clock(clock);
 }
 
-/* --- rounds ----------------------------------------------------------------- */
+/* --- rounds --------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b)
 {
@@ -236,7 +236,7 @@ void bench_run(const struct bench_case cases[], size_t n)
     }
 }
 
-/* --- children --------------------------------------------------------------- */
+/* --- children ------------------------------------------------------------- */
 
 struct child {
     pid_t pid;

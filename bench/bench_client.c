@@ -66,7 +66,7 @@ static double end(double start)
     return used * 1e6 / (double)total;
 }
 
-/* --- gev -------------------------------------------------------------------- */
+/* --- gev ------------------------------------------------------------------ */
 
 static void *fetch_gev(void *arg)
 {
@@ -99,7 +99,7 @@ static double run_gev(void *arg)
     return end(start);
 }
 
-/* --- epoll ------------------------------------------------------------------ */
+/* --- epoll ---------------------------------------------------------------- */
 
 static void watch(int epoll, int fd, uint32_t events)
 {

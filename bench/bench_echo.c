@@ -37,7 +37,7 @@ static const char usage[] =
 static int connections = 64;
 static size_t message = 64;
 
-/* --- load ------------------------------------------------------------------- */
+/* --- load ----------------------------------------------------------------- */
 
 /* Connections to one server. */
 struct load {
@@ -131,7 +131,7 @@ static size_t load_run(struct load *l, double seconds, size_t requests)
     return done;
 }
 
-/* --- measuring -------------------------------------------------------------- */
+/* --- measuring ------------------------------------------------------------ */
 
 enum { CPU, PER_CPU, RATE, VALUES };
 static const char *const names[VALUES] = {"cpu", "per_cpu", "rate"};
@@ -225,7 +225,7 @@ static void measure(void)
     }
 }
 
-/* --- one side only ----------------------------------------------------------- */
+/* --- one side only -------------------------------------------------------- */
 
 static void only_serve(const char *name)
 {

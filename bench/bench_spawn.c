@@ -32,7 +32,7 @@ static double per_spawn(double start, size_t n)
     return result;
 }
 
-/* --- gev -------------------------------------------------------------------- */
+/* --- gev ------------------------------------------------------------------ */
 
 static void *count(void *arg)
 {
@@ -107,7 +107,7 @@ static double run_batch_raw(void *arg)
     return per_spawn(start, batches * BATCH);
 }
 
-/* --- the limit --------------------------------------------------------------- */
+/* --- the limit ------------------------------------------------------------ */
 
 #if HAVE_FLOOR
 

@@ -26,7 +26,7 @@ static double per_switch(double start, size_t trips)
     return (bench_cpu() - start) * 1e9 / (double)(2 * trips);
 }
 
-/* --- gev -------------------------------------------------------------------- */
+/* --- gev ------------------------------------------------------------------ */
 
 static gev_greenlet *home;
 
@@ -79,7 +79,7 @@ static double run_values(void *arg)
     return result;
 }
 
-/* --- limits ----------------------------------------------------------------- */
+/* --- limits --------------------------------------------------------------- */
 
 #if HAVE_FLOOR
 

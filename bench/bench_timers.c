@@ -61,7 +61,7 @@ static void take_values(double values[], double start)
     free(late);
 }
 
-/* --- gev -------------------------------------------------------------------- */
+/* --- gev ------------------------------------------------------------------ */
 
 static void *sleeper(void *arg)
 {
@@ -86,7 +86,7 @@ static void measure_gev(double values[], void *arg)
     take_values(values, start);
 }
 
-/* --- the limit --------------------------------------------------------------- */
+/* --- the limit ------------------------------------------------------------ */
 
 struct bare_timer {
     ev_timer timer;

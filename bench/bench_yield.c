@@ -28,7 +28,7 @@ static double per_yield(const struct load *l, double start)
            ((double)l->greenlets * (double)bench_count(l->yields));
 }
 
-/* --- gev -------------------------------------------------------------------- */
+/* --- gev ------------------------------------------------------------------ */
 
 static void *yield(void *arg)
 {
@@ -63,7 +63,7 @@ static double run_gev(void *arg)
     return result;
 }
 
-/* --- the limit --------------------------------------------------------------- */
+/* --- the limit ------------------------------------------------------------ */
 
 #if HAVE_FLOOR
 

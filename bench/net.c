@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- sockets ----------------------------------------------------------------- */
+/* --- sockets -------------------------------------------------------------- */
 
 static struct sockaddr_in loopback(uint16_t port)
 {
@@ -84,7 +84,7 @@ void net_set_nodelay(int fd)
     }
 }
 
-/* --- server processes -------------------------------------------------------- */
+/* --- server processes ----------------------------------------------------- */
 
 int net_start_server(void (*serve)(const int listeners[], int n), unsigned cpu,
                      const int listeners[], int n)
@@ -213,7 +213,7 @@ void net_serve_gev(const int listeners[], int n)
     gev_run(GEV_FOREVER);
 }
 
-/* --- counting system calls ---------------------------------------------------- */
+/* --- counting system calls ------------------------------------------------ */
 
 /* The number of the kernel's trace point at every system call; needs the trace
  * file system, which usually means root. */

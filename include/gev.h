@@ -10,11 +10,11 @@
 #include <gev/version.h>
 
 #include <gev/greenlet.h>
-#include <gev/timeout.h>
 #include <gev/hub.h>
+#include <gev/timeout.h>
 
-#include <gev/socket.h>
 #include <gev/dns.h>
+#include <gev/socket.h>
 
 #include <gev/debug.h>
 

@@ -80,7 +80,7 @@ static void *do_connect(void *arg)
     return NULL;
 }
 
-/* --- TCP ---------------------------------------------------------------------- */
+/* --- TCP ------------------------------------------------------------------ */
 
 static void expect_connection(int fd, int server)
 {
@@ -204,7 +204,7 @@ GEV_TEST(names_that_do_not_resolve_have_a_code)
     dns_server_stop(dns);
 }
 
-/* --- Unix --------------------------------------------------------------------- */
+/* --- Unix ----------------------------------------------------------------- */
 
 static void make_path(char path[108])
 {

@@ -103,7 +103,7 @@ static void join(gev_greenlet *g)
     gev_unref(g);
 }
 
-/* --- parking --------------------------------------------------------------- */
+/* --- parking -------------------------------------------------------------- */
 
 GEV_TEST(read_parks_until_data_comes)
 {
@@ -244,7 +244,7 @@ GEV_TEST(vectors_are_read_and_written)
     }
 }
 
-/* --- whole transfers ------------------------------------------------------- */
+/* --- whole transfers ------------------------------------------------------ */
 
 static void transfer_big(int from, int to)
 {
@@ -373,7 +373,7 @@ GEV_TEST(send_all_says_how_much_went)
     close_both(fds);
 }
 
-/* --- limits and kills ------------------------------------------------------- */
+/* --- limits and kills ----------------------------------------------------- */
 
 GEV_TEST(timeouts_of_a_descriptor_limit_each_call)
 {
@@ -497,7 +497,7 @@ GEV_TEST(scopes_limit_calls)
     close_both(fds);
 }
 
-/* --- several readers -------------------------------------------------------- */
+/* --- several readers ------------------------------------------------------ */
 
 struct readers {
     int fd;
@@ -550,7 +550,7 @@ GEV_TEST(readers_share_a_socket)
     expect_ok(gev_close(fds[0]));
 }
 
-/* --- signals ---------------------------------------------------------------- */
+/* --- signals -------------------------------------------------------------- */
 
 static volatile sig_atomic_t alarms;
 
@@ -657,7 +657,7 @@ GEV_TEST(pending_sigpipe_is_left_alone)
     expect_ok(gev_close(fds[1]));
 }
 
-/* --- files and sendfile ------------------------------------------------------ */
+/* --- files and sendfile --------------------------------------------------- */
 
 GEV_TEST(files_never_park)
 {
@@ -783,7 +783,7 @@ GEV_TEST(sendfile_waits_for_a_slow_source)
     close_both(to);
 }
 
-/* --- where parking is forbidden ---------------------------------------------- */
+/* --- where parking is forbidden ------------------------------------------- */
 
 static void read_in_callback(void *arg)
 {

@@ -72,7 +72,7 @@ static void join(gev_greenlet *g)
     gev_unref(g);
 }
 
-/* --- poll -------------------------------------------------------------------- */
+/* --- poll ----------------------------------------------------------------- */
 
 GEV_TEST(ready_descriptors_are_told_at_once)
 {
@@ -382,7 +382,7 @@ GEV_TEST(pollers_share_a_descriptor)
     close_both(fds);
 }
 
-/* --- select ------------------------------------------------------------------ */
+/* --- select --------------------------------------------------------------- */
 
 GEV_TEST(select_tells_what_is_ready)
 {

@@ -92,7 +92,7 @@ static void join(gev_greenlet *g)
     gev_unref(g);
 }
 
-/* --- making ------------------------------------------------------------------ */
+/* --- making --------------------------------------------------------------- */
 
 GEV_TEST(descriptors_are_non_blocking_and_close_on_exec)
 {
@@ -218,7 +218,7 @@ GEV_TEST(dup_shares_the_socket_and_copies_the_timeout)
     expect_fail(gev_dup(fds[1]), EBADF);
 }
 
-/* --- connections ------------------------------------------------------------- */
+/* --- connections ---------------------------------------------------------- */
 
 GEV_TEST(accept_parks_until_somebody_connects)
 {
@@ -568,7 +568,7 @@ GEV_TEST(acceptors_share_a_listener)
     expect_ok(gev_close(server));
 }
 
-/* --- cancel_wait -------------------------------------------------------------- */
+/* --- cancel_wait ---------------------------------------------------------- */
 
 GEV_TEST(cancel_wait_wakes_all)
 {

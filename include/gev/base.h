@@ -64,8 +64,7 @@ enum gev_code {
 
 /** The gev code of an EAI_* code, for functions that resolve a name and report
  *  through errno. EAI codes are small, and negative on Linux. */
-#define GEV_EAI(code)                                                          \
-    ((int)GEV_EAI_BASE + ((code) < 0 ? -(code) : (code)))
+#define GEV_EAI(code) ((int)GEV_EAI_BASE + ((code) < 0 ? -(code) : (code)))
 
 /** Says what an error code means: errno's, gev's own, GEV_EAI()'s.
  *

@@ -819,8 +819,7 @@ GEV_API gev_greenlet *gev_spawn_link_at(int which, gev_fn fn, void *arg,
 #define gev_spawn(fn, arg) gev_spawn_at(NULL, (fn), (arg), GEV_PRIV_SITE, #fn)
 #define gev_spawn_attr(attr, fn, arg)                                          \
     gev_spawn_at((attr), (fn), (arg), GEV_PRIV_SITE, #fn)
-#define gev_spawn_raw(fn, arg)                                                 \
-    gev_spawn_raw_at((fn), (arg), GEV_PRIV_SITE, #fn)
+#define gev_spawn_raw(fn, arg) gev_spawn_raw_at((fn), (arg), GEV_PRIV_SITE, #fn)
 #define gev_spawn_later(seconds, fn, arg)                                      \
     gev_spawn_later_at((seconds), (fn), (arg), GEV_PRIV_SITE, #fn)
 #define gev_spawn_copy(fn, arg, size)                                          \

@@ -117,8 +117,8 @@ static size_t first_child(const struct census *c, uint64_t spawner)
 
 static const char *state_word(const struct gev_greenlet *g)
 {
-    static const char *const words[] = {"free",   "new",       "ready", "running",
-                                        "parked", "suspended", "dead"};
+    static const char *const words[] = {
+        "free", "new", "ready", "running", "parked", "suspended", "dead"};
 
     if (g == g->hub->hub_greenlet && g->state == GEV__READY) {
         return "waiting";
@@ -230,8 +230,8 @@ static int dump(struct gev_hub *hub, FILE *out)
     if (rc < 0) {
         return rc;
     }
-    fprintf(out, "gev: %zu greenlets, %llu switches, %llu turns\n", c.n, (unsigned long long)hub->switches,
-            (unsigned long long)hub->turns);
+    fprintf(out, "gev: %zu greenlets, %llu switches, %llu turns\n", c.n,
+            (unsigned long long)hub->switches, (unsigned long long)hub->turns);
     for (size_t i = 0; i < c.n; i++) {
         const struct gev_greenlet *g = c.by_id[i];
         /* Roots: hub, main, and those whose spawner is gone. */

@@ -25,9 +25,9 @@ struct gev__throw {
  * to end it. The gev_timeout holds an id to find the scope by. */
 struct gev__scope {
     struct gev__timer timer;
-    struct gev__scope *outer;      /* next on g->scopes, or on hub->free_scopes */
+    struct gev__scope *outer; /* next on g->scopes, or on hub->free_scopes */
     struct gev_greenlet *greenlet; /* who began it */
-    uint64_t id;                   /* timer.seq at the begin: unique in the hub */
+    uint64_t id; /* timer.seq at the begin: unique in the hub */
     double seconds;
     int64_t deadline; /* ns, GEV__NEVER */
     int error;

@@ -60,8 +60,7 @@ GEV__INLINE void gev__context_switch(struct gev__context *from,
                        "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
                        "st(7)", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",
                        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                       "xmm12", "xmm13", "xmm14",
-                       "xmm15" GEV__CLOBBER_AVX512);
+                       "xmm12", "xmm13", "xmm14", "xmm15" GEV__CLOBBER_AVX512);
 }
 
 /* The same as a function that is tail-called: returns from->rc to the caller's
@@ -81,8 +80,7 @@ struct gev__fp_control {
 
 GEV__INLINE void gev__fp_save(struct gev__fp_control *c)
 {
-    __asm__ volatile("stmxcsr %0\n\tfnstcw %1"
-                     : "=m"(c->mxcsr), "=m"(c->x87));
+    __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(c->mxcsr), "=m"(c->x87));
 }
 
 GEV__INLINE void gev__fp_load(const struct gev__fp_control *c)

@@ -14,7 +14,7 @@
 static const int direction_event[2] = {EV_READ, EV_WRITE};
 static const int direction_bit[2] = {GEV_READ, GEV_WRITE};
 
-/* --- the table ---------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------ */
 
 static int grow_table(struct gev_hub *hub, unsigned blocks)
 {
@@ -43,8 +43,7 @@ struct gev__fd *gev__fd_get(struct gev_hub *hub, int fd)
         return NULL;
     }
     if (hub->fds[block] == NULL) {
-        struct gev__fd *entries =
-            gev__calloc(GEV__FD_BLOCK, sizeof(*entries));
+        struct gev__fd *entries = gev__calloc(GEV__FD_BLOCK, sizeof(*entries));
         if (entries == NULL) {
             return NULL;
         }
@@ -89,7 +88,7 @@ size_t gev__fd_count_waited(const struct gev_hub *hub)
     return n;
 }
 
-/* --- watching ------------------------------------------------------------------ */
+/* --- watching ------------------------------------------------------------- */
 
 /* Ends all waits in one direction: ready, or failed with a code. */
 static int wake_waiters(struct gev__fd *e, int d, int ready, int error)
@@ -258,7 +257,7 @@ int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *e, int events,
                                : wait_both_ways(hub, e, what, deadline);
 }
 
-/* --- what is known of a descriptor ------------------------------------------- */
+/* --- what is known of a descriptor ---------------------------------------- */
 
 static int find_out_flags(int fd, unsigned *ret_flags)
 {
@@ -349,9 +348,9 @@ int gev__fd_cancel(struct gev_hub *hub, int fd, int error)
 {
     struct gev__fd *e = gev__fd_find(hub, fd);
 
-    return e == NULL ? 0
-                     : wake_waiters(e, 0, 0, -error) +
-                           wake_waiters(e, 1, 0, -error);
+    return e == NULL
+               ? 0
+               : wake_waiters(e, 0, 0, -error) + wake_waiters(e, 1, 0, -error);
 }
 
 void gev__fd_forget(struct gev_hub *hub, int fd)

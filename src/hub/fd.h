@@ -30,15 +30,15 @@ enum gev__fd_flag {
 };
 
 struct gev__fd {
-    ev_io watch[2];             /* read, write; libev's while active */
+    ev_io watch[2];              /* read, write; libev's while active */
     struct gev__list waiters[2]; /* of gev__fd_waiter, in order of arrival */
-    struct gev__list fresh;     /* on hub->fresh_fds from a watcher's start to
-                                   the loop's next turn, else alone */
+    struct gev__list fresh;      /* on hub->fresh_fds from a watcher's start to
+                                    the loop's next turn, else alone */
     int fd;
-    int64_t timeout;            /* ns of gev_settimeout; GEV__NEVER: none */
-    unsigned flags;             /* enum gev__fd_flag */
-    bool stale[2];              /* the number was closed since the watcher was
-                                   last set: libev must be told anew */
+    int64_t timeout; /* ns of gev_settimeout; GEV__NEVER: none */
+    unsigned flags;  /* enum gev__fd_flag */
+    bool stale[2];   /* the number was closed since the watcher was
+                        last set: libev must be told anew */
 };
 
 /* One greenlet's (or one poll entry's) wait on one descriptor and direction.

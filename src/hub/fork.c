@@ -28,7 +28,7 @@ static void leave_behind(struct gev_greenlet *g, void *arg)
                      (g->state == GEV__NEW && (g->flags & GEV__STARTED));
 
     if (g->state == GEV__DEAD && (g->flags & GEV__LINKS_DUE)) {
-        g->flags &= (uint16_t)~(GEV__LINKS_DUE | GEV__REPORT);
+        g->flags &= (uint16_t) ~(GEV__LINKS_DUE | GEV__REPORT);
         g->refs--; /* the place on hub->ended held one */
     }
     gev__list_init(&g->links); /* joins are on stacks that are gone */
@@ -72,8 +72,7 @@ static void drop_timers(struct gev_hub *hub)
         }
         h->count = 0;
     }
-    for (struct gev__scope *s = hub->current->scopes; s != NULL;
-         s = s->outer) {
+    for (struct gev__scope *s = hub->current->scopes; s != NULL; s = s->outer) {
         if (!s->expired && s->deadline != GEV__NEVER) {
             /* The heap has room: it held this timer before. */
             gev__timer_arm(hub, &s->timer, GEV__TIMEOUTS, s->deadline);

@@ -7,9 +7,9 @@
 #include "hub/defer.h"
 #include "hub/link.h"
 #include "hub/make.h"
+#include "hub/park.h"
 #include "hub/raw.h"
 #include "hub/sched.h"
-#include "hub/park.h"
 
 #include <stdlib.h>
 
@@ -25,7 +25,7 @@ int gev__greenlet_is_mine(const struct gev_hub *hub,
     return g->hub == hub ? 0 : -EPERM;
 }
 
-/* --- making ---------------------------------------------------------------- */
+/* --- making --------------------------------------------------------------- */
 
 int gev__greenlet_rename(struct gev_greenlet *g, const char *name)
 {
@@ -50,10 +50,9 @@ int gev__greenlet_make(struct gev_hub *hub, const struct gev__make *make,
     if (make->fn == NULL) {
         return -EINVAL;
     }
-    int rc = gev__stack_get(&hub->stacks,
-                            make->stack_size == 0 ? GEV__STACK_DEFAULT
-                                                  : make->stack_size,
-                            &g);
+    int rc = gev__stack_get(
+        &hub->stacks,
+        make->stack_size == 0 ? GEV__STACK_DEFAULT : make->stack_size, &g);
     if (rc < 0) {
         return rc;
     }
@@ -77,7 +76,7 @@ void gev__greenlet_start(struct gev_greenlet *g)
     gev__ready_push(g->hub, g, 0);
 }
 
-/* --- ending ---------------------------------------------------------------- */
+/* --- ending --------------------------------------------------------------- */
 
 /* Frees greenlets up a chain of parents whose last reference this was. */
 static GEV__NOINLINE void free_with_parents(struct gev_greenlet *g)
@@ -232,8 +231,7 @@ _Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value)
 
 _Noreturn void gev__greenlet_main(struct gev__context *c)
 {
-    struct gev_greenlet *g =
-        gev__container_of(c, struct gev_greenlet, ctx);
+    struct gev_greenlet *g = gev__container_of(c, struct gev_greenlet, ctx);
 
     gev__fp_arrive(&g->fp);
     gev__sanitize_enter(&g->sanitizer, true);

@@ -37,16 +37,16 @@ enum gev__alert {
 };
 
 enum gev__greenlet_flag {
-    GEV__STARTED = 1 << 0,  /* spawned, started or switched to */
-    GEV__UNDER_HUB = 1 << 1, /* spawned or started: its end is the hub's */
-    GEV__BEGUN = 1 << 2,    /* its function was entered */
+    GEV__STARTED = 1 << 0,    /* spawned, started or switched to */
+    GEV__UNDER_HUB = 1 << 1,  /* spawned or started: its end is the hub's */
+    GEV__BEGUN = 1 << 2,      /* its function was entered */
     GEV__WAS_KILLED = 1 << 3, /* ended by a kill; set at the end */
-    GEV__REPORT = 1 << 4,   /* the error handler is to be told */
-    GEV__OWN_NAME = 1 << 5, /* name is allocated */
-    GEV__ENDING = 1 << 6,   /* runs its defers */
-    GEV__LINKS_DUE = 1 << 7, /* on hub->ended */
-    GEV__TIMED_OUT = 1 << 8, /* its last park ended by its own timeout */
-    GEV__IN_SCOPE = 1 << 9   /* g->scopes is not empty */
+    GEV__REPORT = 1 << 4,     /* the error handler is to be told */
+    GEV__OWN_NAME = 1 << 5,   /* name is allocated */
+    GEV__ENDING = 1 << 6,     /* runs its defers */
+    GEV__LINKS_DUE = 1 << 7,  /* on hub->ended */
+    GEV__TIMED_OUT = 1 << 8,  /* its last park ended by its own timeout */
+    GEV__IN_SCOPE = 1 << 9    /* g->scopes is not empty */
 };
 
 /* A link: what happens when a greenlet ends. Allocated, but for joins. */
@@ -89,36 +89,37 @@ struct gev_greenlet {
     gev_fn fn;
     void *arg;
     void *value; /* the result */
-    void **switch_out; /* valid while SUSPENDED: where the value goes, or NULL */
-    int error;   /* the result's code, or 0 */
-    int fail_code; /* gev_fail's, valid if the value is gev__fail_mark */
-    int refs;    /* handles, the hub's own while it is started, links */
+    void *
+        *switch_out; /* valid while SUSPENDED: where the value goes, or NULL */
+    int error;       /* the result's code, or 0 */
+    int fail_code;   /* gev_fail's, valid if the value is gev__fail_mark */
+    int refs;        /* handles, the hub's own while it is started, links */
     uint8_t stack_class;
     uint8_t colour;
-    uint16_t shields; /* depth of gev_shield_begin */
+    uint16_t shields;       /* depth of gev_shield_begin */
     struct gev__list links; /* of gev__link: whom its end concerns, in order */
     struct gev_greenlet *parent; /* counted, but for the hub's spawned ones */
 
     /* --- waiting ------------------------------------------------------------ */
     struct gev__link join; /* of gev_join without a timeout: nothing of it is on
                               the stack, so that it can end in a jump */
-    int64_t parked_at;  /* ns; hub->now when it parked */
+    int64_t parked_at;     /* ns; hub->now when it parked */
     const void *wait_object;
     uint32_t wait_kind; /* struct gev__wait_for, valid while PARKED */
     int wait_events;
     struct gev__timer timer; /* of its sleep, its park's timeout or its start */
-    struct gev__scope *scopes;  /* timeout scopes, youngest first */
-    struct gev__throw *throws;  /* thrown codes not yet delivered, in order */
-    struct gev__defer *defers;  /* youngest first */
-    unsigned failed_parks; /* parks refused: see gev__park_check */
+    struct gev__scope *scopes; /* timeout scopes, youngest first */
+    struct gev__throw *throws; /* thrown codes not yet delivered, in order */
+    struct gev__defer *defers; /* youngest first */
+    unsigned failed_parks;     /* parks refused: see gev__park_check */
 
     /* --- who it is ---------------------------------------------------------- */
     uint64_t id;
     uint64_t spawner; /* id of who made it */
     const char *name;
     const char *site;
-    struct gev_greenlet *linked; /* counted: gev_linked */
-    struct gev__list ended; /* on hub->ended while its links are due */
+    struct gev_greenlet *linked;     /* counted: gev_linked */
+    struct gev__list ended;          /* on hub->ended while its links are due */
     struct gev__sanitizer sanitizer; /* survives reuse of the slot */
 };
 

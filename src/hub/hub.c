@@ -31,13 +31,13 @@
 _Thread_local struct gev_hub *gev__thread_hub;
 
 static pthread_key_t thread_key; /* closes a thread's hub when it ends */
-static atomic_int hubs; /* not yet freed, in all threads */
+static atomic_int hubs;          /* not yet freed, in all threads */
 
 /* libstdc++'s and libc++abi's per-thread state of exceptions being handled; not
  * there in a C program. */
 extern void *__cxa_get_globals(void) __attribute__((weak));
 
-/* --- making ------------------------------------------------------------------ */
+/* --- making --------------------------------------------------------------- */
 
 static void *run_hub(void *arg)
 {
@@ -165,7 +165,7 @@ static int make_hub(struct gev_hub **ret_hub)
     struct gev_hub *hub;
 
     pthread_once(&once, make_key);
-        hub = gev__calloc(1, sizeof(*hub));
+    hub = gev__calloc(1, sizeof(*hub));
     if (hub == NULL) {
         return -ENOMEM;
     }
@@ -206,7 +206,7 @@ void gev__hub_add_module(struct gev_hub *hub, struct gev__hub_module *m)
     gev__list_push_back(&hub->modules, &m->link);
 }
 
-/* --- closing ----------------------------------------------------------------- */
+/* --- closing -------------------------------------------------------------- */
 
 /* One round: whoever has not begun is cancelled, the others are killed. */
 static void end_one(struct gev_greenlet *g, void *arg)
@@ -329,7 +329,7 @@ static void close_at_thread_end(void *arg)
     close_hub(hub);
 }
 
-/* --- running ----------------------------------------------------------------- */
+/* --- running -------------------------------------------------------------- */
 
 static int run(struct gev_hub *hub, double timeout)
 {

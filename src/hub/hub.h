@@ -41,16 +41,16 @@ struct gev_hub {
     struct gev_greenlet *ready_head; /* the ready queue, linked by ready_next */
     struct gev_greenlet *ready_tail; /* valid only while ready_head != NULL */
     int *errno_location;             /* this thread's errno */
-    void **eh_globals;    /* this thread's __cxa_eh_globals; NULL without C++ */
-    uint32_t clock_credit;  /* switches until the clock is looked at */
-    uint32_t clock_granted; /* what the credit began with */
+    void **eh_globals; /* this thread's __cxa_eh_globals; NULL without C++ */
+    uint32_t clock_credit;     /* switches until the clock is looked at */
+    uint32_t clock_granted;    /* what the credit began with */
     struct gev__fp_control fp; /* what new greenlets begin with */
-    bool kicked; /* the hub greenlet is on the ready queue */
+    bool kicked;               /* the hub greenlet is on the ready queue */
     uint64_t switches;
     uint64_t next_id;
 
     /* --- warm: spawning, timers, waiting ---------------------------------- */
-    struct gev_greenlet *hub_greenlet;  /* runs hub_main on a stack of its own */
+    struct gev_greenlet *hub_greenlet; /* runs hub_main on a stack of its own */
     struct gev_greenlet *main_greenlet; /* main_storage; in a forked child the
                                            greenlet that forked */
     struct gev_greenlet main_storage;   /* the thread's own stack */
@@ -66,23 +66,23 @@ struct gev_hub {
     bool timeouts_turn;   /* the queue has reached it */
     bool poll_due;        /* the hub was entered because the loop is due */
     struct gev_greenlet timeouts_mark; /* no greenlet: a place in the queue */
-    struct gev__scope *free_scopes; /* for the next gev_timeout_begin */
+    struct gev__scope *free_scopes;    /* for the next gev_timeout_begin */
     struct gev__timer retry; /* armed while something waits for memory */
-    unsigned fd_waiters;  /* waiters in the fd table */
-    unsigned holds;       /* modules that wait for something (gev__hub_hold) */
-    size_t live;          /* greenlets that have not ended, without main */
+    unsigned fd_waiters;     /* waiters in the fd table */
+    unsigned holds; /* modules that wait for something (gev__hub_hold) */
+    size_t live;    /* greenlets that have not ended, without main */
     size_t peak;
 
     /* --- libev ------------------------------------------------------------ */
     struct ev_loop *loop;
-    struct gev__ev *ev;     /* our watchers and memory for libev; hub/loop.h */
-    struct gev__fd **fds;   /* blocks of the fd table; hub/fd.c */
+    struct gev__ev *ev;   /* our watchers and memory for libev; hub/loop.h */
+    struct gev__fd **fds; /* blocks of the fd table; hub/fd.c */
     unsigned n_fd_blocks;
     struct gev__list fresh_fds; /* of gev__fd: started since the last turn */
 
     /* --- work for the hub greenlet ----------------------------------------- */
-    struct gev__list ended; /* dead greenlets whose links are to run */
-    struct gev__list idlers; /* of gev__idler, in order of arrival */
+    struct gev__list ended;       /* dead greenlets whose links are to run */
+    struct gev__list idlers;      /* of gev__idler, in order of arrival */
     struct gev__task *tasks_head; /* tasks that wait for memory or their turn */
     struct gev__task *tasks_tail;
     _Atomic(struct gev__task *) posts; /* from any thread, youngest first */
@@ -96,12 +96,12 @@ struct gev_hub {
 
     uint64_t turns;
     uint64_t spawned;
-    int64_t lag; /* ns the last due timer was late */
+    int64_t lag;     /* ns the last due timer was late */
     uint8_t closing; /* gev_hub_close is at work, nothing new starts. 2: what is
                         left is waiting for nothing, and shields do not hold */
-    bool closed;  /* freed but for what handles still point at */
-    size_t handles; /* dead greenlets of a closed hub that somebody still holds
-                     */
+    bool closed;     /* freed but for what handles still point at */
+    size_t handles;  /* dead greenlets of a closed hub that somebody still holds
+                      */
 };
 
 extern _Thread_local struct gev_hub *gev__thread_hub

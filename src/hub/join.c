@@ -82,7 +82,7 @@ ssize_t gev__joinall(struct gev_hub *hub, gev_greenlet *const g[], size_t n,
     return count_dead(g, n);
 }
 
-/* --- the first failure -------------------------------------------------------- */
+/* --- the first failure ---------------------------------------------------- */
 
 static int failure_of(const struct gev_greenlet *g)
 {

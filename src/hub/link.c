@@ -16,7 +16,7 @@ static struct gev__link *link_of(struct gev__list *node)
     return gev__container_of(node, struct gev__link, node);
 }
 
-/* --- serving ---------------------------------------------------------------- */
+/* --- serving -------------------------------------------------------------- */
 
 /* Hands g to the hub, which serves its links in a turn of its own. */
 static void leave_to_hub(struct gev_greenlet *g)
@@ -236,7 +236,7 @@ void gev__links_drop(struct gev_greenlet *g)
     }
 }
 
-/* --- making ----------------------------------------------------------------- */
+/* --- making --------------------------------------------------------------- */
 
 void gev__link_add(struct gev_greenlet *g, struct gev__link *link)
 {

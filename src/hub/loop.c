@@ -11,7 +11,7 @@
 #include "hub/switch.h"
 #include "hub/task.h"
 
-/* --- opening ---------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 {
@@ -78,7 +78,7 @@ void gev__loop_close(struct gev_hub *hub)
     }
 }
 
-/* --- timers ------------------------------------------------------------------ */
+/* --- timers --------------------------------------------------------------- */
 
 static void disarm_loop_timer(struct gev_hub *hub)
 {
@@ -150,7 +150,7 @@ static void fire_timers(struct gev_hub *hub)
     }
 }
 
-/* --- turns -------------------------------------------------------------------- */
+/* --- turns ---------------------------------------------------------------- */
 
 /* Whether the hub waits for something that may come. libev's count knows the
  * user's watchers; ours are unref'ed. main's own limit on gev_run is nothing to
@@ -158,8 +158,8 @@ static void fire_timers(struct gev_hub *hub)
 bool gev__hub_waits(struct gev_hub *hub)
 {
     const struct gev_greenlet *main_g = hub->main_greenlet;
-    uint32_t timers = hub->timers[GEV__SLEEPS].count +
-                      hub->timers[GEV__TIMEOUTS].count;
+    uint32_t timers =
+        hub->timers[GEV__SLEEPS].count + hub->timers[GEV__TIMEOUTS].count;
 
     if (main_g->state == GEV__PARKED && main_g->wait_kind == GEV__WAIT_RUN &&
         gev__timer_is_armed(&main_g->timer)) {

@@ -13,9 +13,9 @@
 #define GEV__EV_RESERVES 8
 
 struct gev__ev {
-    ev_timer timer;     /* armed for the earliest deadline; unref'ed */
-    int64_t timer_at;   /* ns it is armed for; GEV__NEVER: it is not */
-    ev_io wakeup;       /* on hub->wakeup_fd; unref'ed */
+    ev_timer timer;   /* armed for the earliest deadline; unref'ed */
+    int64_t timer_at; /* ns it is armed for; GEV__NEVER: it is not */
+    ev_io wakeup;     /* on hub->wakeup_fd; unref'ed */
     void *reserves[GEV__EV_RESERVES];
     size_t reserve_size; /* bytes in each */
     bool reserve_used;   /* one is missing */

@@ -8,9 +8,8 @@
 #include "hub/hub.h"
 
 /* Sets every field of a control block from gev__stack_get. */
-GEV__INLINE void gev__greenlet_init(struct gev_hub *hub,
-                                    struct gev_greenlet *g, gev_fn fn,
-                                    void *arg, const char *site,
+GEV__INLINE void gev__greenlet_init(struct gev_hub *hub, struct gev_greenlet *g,
+                                    gev_fn fn, void *arg, const char *site,
                                     const char *name)
 {
     gev__context_make(&g->ctx, gev__stack_low(g), g);

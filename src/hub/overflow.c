@@ -28,7 +28,7 @@ static atomic_bool wanted;
 static pthread_key_t alternate_key; /* unmaps a thread's stack at its end */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* --- in the handler: async-signal-safe only ---------------------------------- */
+/* --- in the handler: async-signal-safe only ------------------------------- */
 
 struct line {
     char text[512];
@@ -105,7 +105,7 @@ static void on_fault(int signum, siginfo_t *info, void *context)
     sigaction(signum, old, NULL);
 }
 
-/* --- setting up ---------------------------------------------------------------- */
+/* --- setting up ----------------------------------------------------------- */
 
 static void unmap_alternate(void *p)
 {

@@ -63,8 +63,7 @@ GEV__INLINE int gev__park_unchecked(struct gev_hub *hub,
     return g->wake_rc;
 }
 
-GEV__INLINE int gev__park_inline(struct gev_hub *hub,
-                                 struct gev__wait_for what)
+GEV__INLINE int gev__park_inline(struct gev_hub *hub, struct gev__wait_for what)
 {
     if (gev__unlikely(hub->current->alerts != 0)) {
         int rc = gev__park_check(hub);

@@ -133,8 +133,7 @@ static int check_switch(const struct gev_hub *hub, const struct gev_greenlet *g)
     if (rc < 0) {
         return rc;
     }
-    if ((hub->current->alerts & GEV__ALERT_NOPARK) ||
-        g == hub->hub_greenlet) {
+    if ((hub->current->alerts & GEV__ALERT_NOPARK) || g == hub->hub_greenlet) {
         return -EPERM;
     }
     return 0;

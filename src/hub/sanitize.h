@@ -76,8 +76,7 @@ static inline void gev__sanitize_new_slot(struct gev__sanitizer *s, void *low,
     s->fiber = __tsan_create_fiber(0);
 #endif
 #ifdef GEV_HAVE_VALGRIND
-    s->valgrind_id =
-        (unsigned)VALGRIND_STACK_REGISTER(low, (char *)low + size);
+    s->valgrind_id = (unsigned)VALGRIND_STACK_REGISTER(low, (char *)low + size);
 #endif
 }
 

@@ -30,11 +30,11 @@
 enum gev__wait_kind {
     GEV__WAIT_NONE,
     GEV__WAIT_SLEEP,
-    GEV__WAIT_JOIN,   /* object: the greenlet */
+    GEV__WAIT_JOIN,        /* object: the greenlet */
     GEV__WAIT_JOIN_DIRECT, /* the same, in gev_join itself; see join.c */
-    GEV__WAIT_FD,     /* number: the descriptor; events in the low bits */
-    GEV__WAIT_POLL,   /* number: how many descriptors */
-    GEV__WAIT_WAITER, /* object: the gev_waiter */
+    GEV__WAIT_FD,          /* number: the descriptor; events in the low bits */
+    GEV__WAIT_POLL,        /* number: how many descriptors */
+    GEV__WAIT_WAITER,      /* object: the gev_waiter */
     GEV__WAIT_DNS,    /* object: the name, a string that outlives the park */
     GEV__WAIT_SIGNAL, /* number: the signal */
     GEV__WAIT_CHILD,  /* number: the pid */

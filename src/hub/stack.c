@@ -25,8 +25,9 @@
 #define CACHE_LINE 64u
 
 #ifndef GEV_SWITCH_UCONTEXT /* whose contexts are big */
-static_assert(sizeof(struct gev_greenlet) <= 1024,
-              "a parked greenlet must fit one page, colour and frames included");
+static_assert(
+    sizeof(struct gev_greenlet) <= 1024,
+    "a parked greenlet must fit one page, colour and frames included");
 #endif
 
 /* --- guards --------------------------------------------------------------- */
@@ -106,8 +107,7 @@ void gev__stack_force_mprotect(bool on)
 
 /* --- slots ---------------------------------------------------------------- */
 
-static struct gev_greenlet *control_of(char *slot, size_t size,
-                                       unsigned colour)
+static struct gev_greenlet *control_of(char *slot, size_t size, unsigned colour)
 {
     size_t control = (sizeof(struct gev_greenlet) + CACHE_LINE - 1) &
                      ~(size_t)(CACHE_LINE - 1);
@@ -143,8 +143,8 @@ static char *map_aligned(size_t size, size_t alignment)
     if (p == NULL) {
         return NULL;
     }
-    char *aligned = (char *)(((uintptr_t)p + alignment - 1) &
-                             ~(uintptr_t)(alignment - 1));
+    char *aligned =
+        (char *)(((uintptr_t)p + alignment - 1) & ~(uintptr_t)(alignment - 1));
     if (aligned > p) {
         gev__sys_munmap(p, (size_t)(aligned - p));
     }
@@ -214,7 +214,7 @@ static GEV__COLD int take_new_slot(struct gev__stack_class *c, unsigned class,
     chunk->used++;
     char *low = slot + GEV__STACK_GUARD;
     gev__sanitize_new_slot(&g->sanitizer, low, (size_t)((char *)g - low));
-    g->stack_class = (uint8_t)class;
+    g->stack_class = (uint8_t) class;
     *ret_greenlet = g;
     return 0;
 }
@@ -232,7 +232,7 @@ int gev__stack_get(struct gev__stacks *s, size_t size,
     if (g == NULL) {
         return take_new_slot(&s->classes[class], class, ret_greenlet);
     }
-    g->stack_class = (uint8_t)class; /* trimmed memory reads as zeros */
+    g->stack_class = (uint8_t) class; /* trimmed memory reads as zeros */
     *ret_greenlet = g;
     return 0;
 }

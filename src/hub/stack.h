@@ -17,10 +17,10 @@
  * no mappings are used up), else PROT_NONE pages, whose number is limited well
  * below vm.max_map_count, beyond which unrelated mmaps would fail.
  *
- * Free slots are reused last in, first out. A slot that nobody used for a second
- * gives its memory back at the hub's next turn; while more than a watermark of
- * them wait for that, an idle hub wakes for it. Steady work, whatever its size,
- * maps and advises nothing. */
+ * Free slots are reused last in, first out. A slot that nobody used for a
+ * second gives its memory back at the hub's next turn; while more than a
+ * watermark of them wait for that, an idle hub wakes for it. Steady work,
+ * whatever its size, maps and advises nothing. */
 
 #include "base/compiler.h"
 #include "hub/greenlet.h"
@@ -61,8 +61,8 @@ struct gev__stack_class {
     struct gev_greenlet **free; /* a stack of control blocks; capacity: all
                                    slots there are */
     uint32_t n_free;
-    uint32_t n_trimmed;  /* free[0 .. n_trimmed) have given memory back */
-    uint32_t low_water;  /* the least n_free since the last trim pass */
+    uint32_t n_trimmed; /* free[0 .. n_trimmed) have given memory back */
+    uint32_t low_water; /* the least n_free since the last trim pass */
     uint32_t n_slots;
 };
 

@@ -35,8 +35,8 @@ static int post(struct gev_hub *hub, struct gev__task task)
         return -ENOMEM;
     }
     *t = task;
-    struct gev__task *top = atomic_load_explicit(&hub->posts,
-                                                 memory_order_relaxed);
+    struct gev__task *top =
+        atomic_load_explicit(&hub->posts, memory_order_relaxed);
     do {
         t->next = top;
     } while (!atomic_compare_exchange_weak(&hub->posts, &top, t));
@@ -47,8 +47,8 @@ static int post(struct gev_hub *hub, struct gev__task task)
 /* Moves what was posted to the end of the hub's own list, oldest first. */
 static void take_posts(struct gev_hub *hub)
 {
-    struct gev__task *t = atomic_load_explicit(&hub->posts,
-                                               memory_order_relaxed);
+    struct gev__task *t =
+        atomic_load_explicit(&hub->posts, memory_order_relaxed);
     struct gev__task *oldest = NULL;
 
     if (t == NULL) {
@@ -76,8 +76,10 @@ static int run_task(struct gev_hub *hub, const struct gev__task *t)
         t->fn(t->arg);
         return 0;
     }
-    const struct gev__make make = {
-        .fn = t->spawn, .arg = t->arg, .site = "gev_hub_spawn", .name = "posted"};
+    const struct gev__make make = {.fn = t->spawn,
+                                   .arg = t->arg,
+                                   .site = "gev_hub_spawn",
+                                   .name = "posted"};
     struct gev_greenlet *g;
     int rc = gev__greenlet_make(hub, &make, &g);
     if (rc == 0) {
@@ -94,7 +96,7 @@ void gev__tasks_run(struct gev_hub *hub)
         struct gev__task *t = hub->tasks_head;
         struct gev__task copy = *t;
         if (copy.fn != NULL) {
-                    /* Off the list before the call, which may close or post. */
+            /* Off the list before the call, which may close or post. */
             hub->tasks_head = t->next;
             gev__free(t);
             copy.fn(copy.arg);

@@ -64,6 +64,5 @@ int gev_wait_fd(int fd, int events, double timeout)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1
-                       : (int)gev__ret(wait_fd(hub, fd, events, timeout));
+    return hub == NULL ? -1 : (int)gev__ret(wait_fd(hub, fd, events, timeout));
 }

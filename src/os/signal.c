@@ -53,7 +53,7 @@ static uint64_t bit_of(int signum)
     return UINT64_C(1) << (signum - 1);
 }
 
-/* --- the handler ---------------------------------------------------------------- */
+/* --- the handler ---------------------------------------------------------- */
 
 static void on_signal(int signum)
 {
@@ -100,7 +100,7 @@ static void remove_user(int signum)
     pthread_mutex_unlock(&lock);
 }
 
-/* --- the hub's side ------------------------------------------------------------ */
+/* --- the hub's side ------------------------------------------------------- */
 
 static void on_readable(struct gev__watch *w, int events)
 {
@@ -198,9 +198,8 @@ static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
     s->slot = take_slot(s->fd);
     s->watch.fn = on_readable;
     s->watch.arg = s;
-    rc = s->slot == NULL
-             ? -ENOMEM
-             : gev__watch_start(hub, &s->watch, s->fd, GEV_READ);
+    rc = s->slot == NULL ? -ENOMEM
+                         : gev__watch_start(hub, &s->watch, s->fd, GEV_READ);
     if (rc < 0) {
         if (s->slot != NULL) {
             atomic_store(&s->slot->fd, -1);
@@ -256,6 +255,5 @@ int gev_wait_signal(int signum, double timeout)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1
-                       : (int)gev__ret(wait_signal(hub, signum, timeout));
+    return hub == NULL ? -1 : (int)gev__ret(wait_signal(hub, signum, timeout));
 }

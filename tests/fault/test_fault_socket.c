@@ -29,7 +29,7 @@ static void close_keeping_errno(int fd)
     errno = error;
 }
 
-/* --- scenarios ----------------------------------------------------------------- */
+/* --- scenarios ------------------------------------------------------------ */
 
 static struct sockaddr_in listen_raw(int *ret_fd)
 {
@@ -351,7 +351,7 @@ static int do_unix(void *arg)
     return rc < 0 ? -1 : 0;
 }
 
-/* --- sweeps ---------------------------------------------------------------------- */
+/* --- sweeps --------------------------------------------------------------- */
 
 #define MEMORY                                                                 \
     {                                                                          \
@@ -546,7 +546,7 @@ GEV_TEST(unix_survives_everything)
     unlink(path);
 }
 
-/* --- what a request costs --------------------------------------------------------- */
+/* --- what a request costs ------------------------------------------------- */
 
 #define REQUESTS 1000
 
