@@ -110,6 +110,9 @@ struct gev_greenlet *gev__raw_end(struct gev_greenlet *g)
         return NULL;
     }
     deliver(p, error, g->value);
+    /* As good as running: it must not be cancelled when the last reference to
+     * it, which may be g's, goes. */
+    p->state = GEV__READY;
     return p;
 }
 
@@ -240,12 +243,19 @@ void gev__raw_abandon(struct gev_greenlet *g)
 {
     struct gev_hub *hub = g->hub;
 
-    if (hub->current->alerts & GEV__ALERT_NOPARK) {
-        /* In the hub nobody can wait for it: its end comes by itself. */
-        gev__kill(g);
-        return;
+    if (hub->closed) {
+        return; /* it insisted on living, and nothing runs there any more */
     }
     g->alerts |= GEV__ALERT_KILLED;
+    if ((hub->current->alerts & GEV__ALERT_NOPARK) ||
+        hub->current->state != GEV__RUNNING) {
+        /* In the hub, a defer, or at a greenlet's very end nobody can wait for
+         * it: it ends in a turn of its own. */
+        drop_parent(g);
+        gev__raw_deliver_error(g, ECANCELED);
+        gev__ready_push(hub, g, 0);
+        return;
+    }
     for (int i = 0; i < ABANDON_TRIES && g->state == GEV__SUSPENDED; i++) {
         drop_parent(g);
         g->parent = hub->current;

@@ -18,7 +18,8 @@ void gev__raw_deliver_error(struct gev_greenlet *g, int error);
 struct gev_greenlet *gev__raw_end(struct gev_greenlet *g);
 
 /* The last reference of a suspended one is gone: cancels it, and returns when
- * it has ended (or insists on living). */
+ * it has ended (or insists on living). Where switching is forbidden it ends
+ * later. */
 void gev__raw_abandon(struct gev_greenlet *g);
 
 #endif

@@ -115,13 +115,13 @@ static int park_with_timer(struct gev_hub *hub, struct gev__wait_for what,
 {
     struct gev_greenlet *g = hub->current;
 
+    g->flags &= (uint16_t)~GEV__TIMED_OUT;
     if (gev__unlikely(g->alerts != 0)) {
         int rc = gev__park_check(hub);
         if (rc < 0) {
             return rc;
         }
     }
-    g->flags &= (uint16_t)~GEV__TIMED_OUT;
     gev__timer_init(&g->timer, fire);
     int rc = gev__timer_arm(hub, &g->timer, class, deadline);
     if (rc < 0) {

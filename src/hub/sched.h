@@ -21,6 +21,7 @@
  *
  * All functions below: the hub's thread. Errors are -errno. */
 
+#include "base/clock.h"
 #include "hub/greenlet.h"
 #include "hub/hub.h"
 
@@ -74,7 +75,7 @@ int gev__park_until(struct gev_hub *hub, struct gev__wait_for what,
 static inline bool gev__is_own_timeout(const struct gev_hub *hub, int rc,
                                        int64_t deadline)
 {
-    return rc == -ETIMEDOUT &&
+    return rc == -ETIMEDOUT && deadline != GEV__NEVER &&
            (deadline == 0 || (hub->current->flags & GEV__TIMED_OUT));
 }
 
