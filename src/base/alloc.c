@@ -22,6 +22,11 @@ void gev__alloc_set(gev__realloc_fn *fn)
     atomic_store_explicit(&user_realloc, fn, memory_order_relaxed);
 }
 
+bool gev__alloc_is_libc(void)
+{
+    return get_user_realloc() == NULL;
+}
+
 #ifdef GEV_FAULT_INJECTION
 static atomic_long live_blocks;
 

@@ -8,12 +8,14 @@
 
 #include "base/compiler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef void *gev__realloc_fn(void *p, size_t n);
 
 /* NULL: back to libc. Only before the first hub; the caller checks that. */
 void gev__alloc_set(gev__realloc_fn *fn);
+bool gev__alloc_is_libc(void);
 
 /* n == 0 frees and returns NULL. NULL: out of memory, p is untouched. */
 void *gev__realloc(void *p, size_t n);

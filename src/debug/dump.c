@@ -79,7 +79,8 @@ static int take_census(struct gev_hub *hub, struct census *c)
     return 0;
 }
 
-static bool is_listed(const struct census *c, uint64_t id)
+/* The greenlet of that id, or NULL. */
+static const struct gev_greenlet *find(const struct census *c, uint64_t id)
 {
     size_t low = 0;
     size_t high = c->n;
@@ -87,7 +88,7 @@ static bool is_listed(const struct census *c, uint64_t id)
     while (low < high) {
         size_t mid = low + (high - low) / 2;
         if (c->by_id[mid]->id == id) {
-            return true;
+            return c->by_id[mid];
         }
         if (c->by_id[mid]->id < id) {
             low = mid + 1;
@@ -95,18 +96,19 @@ static bool is_listed(const struct census *c, uint64_t id)
             high = mid;
         }
     }
-    return false;
+    return NULL;
 }
 
-/* Where the children of a spawner begin in by_spawner. */
-static size_t first_child(const struct census *c, uint64_t spawner)
+/* Where the children of a spawner with ids from id on begin in by_spawner. */
+static size_t first_child(const struct census *c, uint64_t spawner, uint64_t id)
 {
     size_t low = 0;
     size_t high = c->n;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (c->by_spawner[mid]->spawner < spawner) {
+        const struct gev_greenlet *g = c->by_spawner[mid];
+        if (g->spawner < spawner || (g->spawner == spawner && g->id < id)) {
             low = mid + 1;
         } else {
             high = mid;
@@ -205,19 +207,29 @@ static void print_one(FILE *out, const struct gev_greenlet *g, unsigned depth,
 
 #define DEPTH_MAX 64u
 
-/* Those spawned by one, each with its own below it. A chain that is longer
- * than anybody reads is printed flat. */
-static void print_children(FILE *out, const struct census *c, uint64_t spawner,
-                           unsigned depth, int64_t now)
+/* All below a root, each child with its own below it. No recursion: the stack
+ * may be small and the chain long. One that is longer than anybody reads is
+ * printed flat. */
+static void print_below(FILE *out, const struct census *c,
+                        const struct gev_greenlet *root, int64_t now)
 {
-    for (size_t i = first_child(c, spawner);
-         i < c->n && c->by_spawner[i]->spawner == spawner; i++) {
-        const struct gev_greenlet *g = c->by_spawner[i];
-        if (g->id <= 1) {
-            continue; /* hub and main are roots */
+    const struct gev_greenlet *g = root;
+    unsigned depth = 0;
+    size_t i = first_child(c, g->id, 2); /* hub and main are roots */
+
+    for (;;) {
+        if (i < c->n && c->by_spawner[i]->spawner == g->id) {
+            g = c->by_spawner[i];
+            depth++;
+            print_one(out, g, depth < DEPTH_MAX ? depth : DEPTH_MAX, now);
+            i = first_child(c, g->id, 2);
+        } else if (g != root) {
+            i = first_child(c, g->spawner, g->id + 1);
+            g = find(c, g->spawner);
+            depth--;
+        } else {
+            return;
         }
-        print_one(out, g, depth < DEPTH_MAX ? depth : DEPTH_MAX, now);
-        print_children(out, c, g->id, depth + 1, now);
     }
 }
 
@@ -235,9 +247,9 @@ static int dump(struct gev_hub *hub, FILE *out)
     for (size_t i = 0; i < c.n; i++) {
         const struct gev_greenlet *g = c.by_id[i];
         /* Roots: hub, main, and those whose spawner is gone. */
-        if (g->id <= 1 || !is_listed(&c, g->spawner)) {
+        if (g->id <= 1 || find(&c, g->spawner) == NULL) {
             print_one(out, g, 0, now);
-            print_children(out, &c, g->id, 1, now);
+            print_below(out, &c, g, now);
         }
     }
     gev__free((void *)(uintptr_t)c.by_id);

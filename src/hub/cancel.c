@@ -92,6 +92,9 @@ int gev__park_check(struct gev_hub *hub)
         g->failed_parks++;
         if (hub->closing && g->failed_parks > REFUSALS_AT_CLOSE &&
             g != hub->main_greenlet) {
+            /* Who parks may have put nodes of his stack on lists: it stays. */
+            g->flags |= GEV__STACK_IN_USE;
+            gev__greenlet_ref(g);
             gev__greenlet_exit(g, NULL);
         }
         if (g->failed_parks % REFUSALS_PER_YIELD == 0) {
@@ -113,7 +116,10 @@ void gev__alert(struct gev_greenlet *g)
 
 void gev__kill(struct gev_greenlet *g)
 {
-    g->alerts |= GEV__ALERT_KILLED;
+    if (!(g->alerts & GEV__ALERT_KILLED)) {
+        g->alerts |= GEV__ALERT_KILLED;
+        g->failed_parks = 0; /* those so far were no answer to the kill */
+    }
     gev__alert(g);
 }
 

@@ -21,6 +21,15 @@ void gev__defers_run(struct gev_greenlet *g)
     g->alerts &= (uint8_t)~GEV__ALERT_NOPARK;
 }
 
+void gev__defers_drop(struct gev_greenlet *g)
+{
+    while (g->defers != NULL) {
+        struct gev__defer *d = g->defers;
+        g->defers = d->next;
+        gev__free(d);
+    }
+}
+
 static int add_defer(struct gev_greenlet *g, void (*fn)(void *), void *arg)
 {
     if (fn == NULL) {

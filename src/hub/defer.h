@@ -16,4 +16,7 @@ struct gev__defer {
  * too. */
 void gev__defers_run(struct gev_greenlet *g);
 
+/* Frees them without running any. */
+void gev__defers_drop(struct gev_greenlet *g);
+
 #endif

@@ -418,7 +418,8 @@ void gev__fd_forked(struct gev_hub *hub)
         for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
             struct gev__fd *e = &hub->fds[b][i];
             for (int d = 0; d < 2; d++) {
-                gev__list_init(&e->waiters[d]);
+                while (gev__list_pop(&e->waiters[d]) != NULL) {
+                }
                 gev__list_init(&e->fresh);
                 memset(&e->watch[d], 0, sizeof(e->watch[d]));
                 e->stale[d] = true;

@@ -20,6 +20,13 @@
  * a switch can resume, stay. The epoll descriptor is shared with the parent
  * until it is closed, so the old loop is dropped without touching its set. */
 
+/* Who goes on: who forked, or main if that was a callback. */
+static struct gev_greenlet *survivor(const struct gev_hub *hub)
+{
+    return hub->current == hub->hub_greenlet ? hub->main_greenlet
+                                             : hub->current;
+}
+
 /* Ends a greenlet that stays behind. */
 static void leave_behind(struct gev_greenlet *g, void *arg)
 {
@@ -31,16 +38,12 @@ static void leave_behind(struct gev_greenlet *g, void *arg)
         g->flags &= (uint16_t) ~(GEV__LINKS_DUE | GEV__REPORT);
         g->refs--; /* the place on hub->ended held one */
     }
-    gev__list_init(&g->links); /* joins are on stacks that are gone */
-    if (g == hub->current || g == hub->hub_greenlet || !scheduled) {
+    gev__links_drop(g);
+    if (g == survivor(hub) || g == hub->hub_greenlet || !scheduled) {
         return;
     }
     gev__cancel_fini(g);
-    while (g->defers != NULL) {
-        struct gev__defer *d = g->defers;
-        g->defers = d->next;
-        gev__free(d);
-    }
+    gev__defers_drop(g);
     g->state = GEV__DEAD;
     g->error = ECANCELED;
     g->flags |= GEV__WAS_KILLED;
@@ -62,9 +65,12 @@ static void free_unreferenced(struct gev_greenlet *g, void *arg)
     }
 }
 
-/* All timers but those of the scopes of the survivor. */
+/* All timers but those of the survivor. */
 static void drop_timers(struct gev_hub *hub)
 {
+    struct gev_greenlet *self = survivor(hub);
+    bool armed = gev__timer_is_armed(&self->timer);
+
     for (unsigned i = 0; i < GEV__TIMER_CLASSES; i++) {
         struct gev__heap *h = &hub->timers[i];
         for (uint32_t n = 0; n < h->count; n++) {
@@ -72,22 +78,52 @@ static void drop_timers(struct gev_hub *hub)
         }
         h->count = 0;
     }
-    for (struct gev__scope *s = hub->current->scopes; s != NULL; s = s->outer) {
+    /* The heaps have room: they held these timers before. */
+    if (armed) {
+        gev__timer_arm(hub, &self->timer, self->timer.class,
+                       self->timer.deadline);
+    }
+    for (struct gev__scope *s = self->scopes; s != NULL; s = s->outer) {
         if (!s->expired && s->deadline != GEV__NEVER) {
-            /* The heap has room: it held this timer before. */
             gev__timer_arm(hub, &s->timer, GEV__TIMEOUTS, s->deadline);
+        }
+    }
+}
+
+static void clear_ready(struct gev_hub *hub)
+{
+    struct gev_greenlet *self = survivor(hub);
+
+    for (struct gev_greenlet *g = hub->ready_head; g != NULL;
+         g = g->ready_next) {
+        if (g->state == GEV__DEAD) {
+            g->refs--; /* the place on the queue held one */
+        }
+    }
+    hub->ready_head = NULL;
+    if (self->state == GEV__READY) {
+        gev__ready_push(hub, self, self->wake_rc);
+    }
+}
+
+static void clear_idlers(struct gev_hub *hub)
+{
+    gev__list_foreach_safe(node, next, &hub->idlers) {
+        if (gev__container_of(node, struct gev__idler, link)->greenlet !=
+            survivor(hub)) {
+            gev__list_remove(node);
         }
     }
 }
 
 static void clear_queues(struct gev_hub *hub)
 {
-    hub->ready_head = NULL;
+    clear_ready(hub);
+    clear_idlers(hub);
     hub->kicked = false;
     hub->poll_due = false;
     hub->timeouts_due = 0;
     hub->timeouts_turn = false;
-    gev__list_init(&hub->idlers);
     gev__list_init(&hub->ended);
     gev__tasks_fini(hub);
     hub->holds = 0;
@@ -104,13 +140,14 @@ static void become_main(struct gev_hub *hub)
     if (self == old || self == hub->hub_greenlet) {
         return;
     }
-    if (self->flags & GEV__UNDER_HUB) {
-        hub->live--;
-    }
+    hub->live--;
     old->state = GEV__DEAD;
     self->refs += GEV__REFS_OF_HUB; /* like main's */
     hub->main_greenlet = self;
     hub->hub_greenlet->parent = self;
+    if (self->parent != hub->hub_greenlet) {
+        self->parent->refs--;
+    }
     self->parent = NULL;
 }
 
@@ -120,6 +157,7 @@ static void replace_loop(struct gev_hub *hub)
         /* Forked in a callback: that loop is running. It renews its own state
          * in the kernel; our watchers were on the parent's numbers. */
         gev__fd_stop_all(hub);
+        gev__loop_renew_wakeup(hub);
         ev_loop_fork(hub->loop);
         return;
     }
@@ -138,12 +176,13 @@ static void after_fork_in_child(void)
     struct gev__list *first = hub->modules.next;
     drop_timers(hub);
     clear_queues(hub);
+    gev__thread_hub = NULL; /* the last reference of a suspended one cancels
+                               nothing while this is going on */
     gev__stack_foreach(&hub->stacks, leave_behind, hub);
-    if (hub->main_greenlet != hub->current) {
-        gev__list_init(&hub->main_greenlet->links);
-    }
+    gev__links_drop(&hub->main_storage);
     become_main(hub);
     gev__stack_foreach(&hub->stacks, free_unreferenced, hub);
+    gev__thread_hub = hub;
     replace_loop(hub);
     while (first != &hub->modules) {
         struct gev__hub_module *m =

@@ -92,7 +92,9 @@ static GEV__NOINLINE void free_with_parents(struct gev_greenlet *g)
         if (g->flags & GEV__OWN_NAME) {
             gev__free((void *)(uintptr_t)g->name);
         }
-        gev__stack_put(&hub->stacks, g);
+        if (g != &hub->main_storage) {
+            gev__stack_put(&hub->stacks, g);
+        }
         if (linked != NULL) {
             gev__greenlet_unref(linked);
         }
@@ -196,6 +198,9 @@ GEV__INLINE _Noreturn void end(struct gev_greenlet *g, void *value)
     settle(g, value);
     if (gev__unlikely(g->defers != NULL)) {
         gev__defers_run(g);
+        if (g == hub->main_greenlet) {
+            end_main(g); /* one of them forked, and this is the child */
+        }
     }
     if (gev__unlikely(g->scopes != NULL || g->throws != NULL)) {
         gev__cancel_fini(g);
@@ -251,6 +256,7 @@ void gev__greenlet_cancel(struct gev_greenlet *g, int error)
 
     gev__timer_disarm(g->hub, &g->timer);
     gev__cancel_fini(g);
+    gev__defers_run(g); /* a link's runner has one from the start */
     g->state = GEV__DEAD;
     g->error = error;
     if (error == ECANCELED) {

@@ -263,6 +263,17 @@ static void end_greenlets(struct gev_hub *hub)
     }
 }
 
+/* Nothing refers to nodes on that stack any more. */
+static void let_go(struct gev_greenlet *g, void *arg)
+{
+    (void)arg;
+    if (g->flags & GEV__STACK_IN_USE) {
+        g->flags &= (uint16_t)~GEV__STACK_IN_USE;
+        gev__list_init(&g->links); /* of joiners that are gone */
+        gev__greenlet_unref(g);
+    }
+}
+
 /* Whoever still refers to a slot; also the greenlet that forked and is main
  * here: it stands on its own until the process ends. */
 static void count_handle(struct gev_greenlet *g, void *arg)
@@ -272,6 +283,15 @@ static void count_handle(struct gev_greenlet *g, void *arg)
     if (g != hub->hub_greenlet) {
         hub->handles++;
     }
+}
+
+/* main and the hub greenlet end with the hub, handles of them do not. */
+static void end_special(struct gev_hub *hub, struct gev_greenlet *g)
+{
+    g->state = GEV__DEAD;
+    g->refs -= GEV__REFS_OF_HUB;
+    g->parent = NULL;
+    hub->handles += g->refs > 0;
 }
 
 void gev__hub_handle_gone(struct gev_hub *hub)
@@ -291,6 +311,7 @@ static void close_hub(struct gev_hub *hub)
     main_g->shields = 0;
     end_greenlets(hub);
     gev__defers_run(main_g);
+    end_greenlets(hub); /* what those spawned */
     gev__cancel_fini(main_g);
     gev__links_drop(main_g);
     if (main_g->linked != NULL) {
@@ -299,10 +320,15 @@ static void close_hub(struct gev_hub *hub)
     }
     if (main_g->flags & GEV__OWN_NAME) {
         gev__free((void *)(uintptr_t)main_g->name);
+        main_g->flags &= (uint16_t)~GEV__OWN_NAME;
+        main_g->name = "main";
     }
     close_parts(hub);
     gev__thread_hub = NULL;
     pthread_setspecific(thread_key, NULL);
+    gev__stack_foreach(&hub->stacks, let_go, NULL);
+    end_special(hub, &hub->main_storage);
+    end_special(hub, hub->hub_greenlet);
     hub->closed = true;
     gev__stack_foreach(&hub->stacks, count_handle, hub);
     if (hub->handles == 0) {
@@ -310,8 +336,52 @@ static void close_hub(struct gev_hub *hub)
     }
 }
 
-/* A thread ends with its hub open. After pthread_exit in a greenlet the frames
- * of that greenlet are gone, and this runs on the thread's own stack. */
+/* Takes main off the ready queue. */
+static void unqueue_main(struct gev_hub *hub)
+{
+    struct gev_greenlet **link = &hub->ready_head;
+    struct gev_greenlet *last = NULL;
+
+    while (*link != NULL) {
+        if (*link == hub->main_greenlet) {
+            *link = (*link)->ready_next;
+        } else {
+            last = *link;
+            link = &last->ready_next;
+        }
+    }
+    hub->ready_tail = last;
+}
+
+/* After pthread_exit in a greenlet: its frames are gone and so are main's, on
+ * whose stack this runs. */
+static void leave_current(struct gev_hub *hub)
+{
+    struct gev_greenlet *g = hub->current;
+
+    unqueue_main(hub);
+    gev__timer_disarm(hub, &hub->main_greenlet->timer);
+    hub->current = hub->main_greenlet;
+    hub->main_greenlet->state = GEV__RUNNING;
+    if (g == hub->hub_greenlet) {
+        g->state = GEV__READY; /* it goes on where it last switched */
+        return;
+    }
+    gev__cancel_fini(g);
+    gev__defers_drop(g);
+    g->state = GEV__DEAD;
+    g->error = ECANCELED;
+    g->flags |= GEV__WAS_KILLED;
+    hub->live--;
+    if (!(g->flags & GEV__UNDER_HUB)) {
+        gev__greenlet_ref(g);
+    }
+    g->flags |= GEV__STACK_IN_USE; /* by nodes of waits it was in, or of who
+                                      waits for it */
+    gev__list_init(&g->links);
+}
+
+/* A thread ends with its hub open. */
 static void close_at_thread_end(void *arg)
 {
     struct gev_hub *hub = arg;
@@ -320,11 +390,7 @@ static void close_at_thread_end(void *arg)
         return;
     }
     if (hub->current != hub->main_greenlet) {
-        hub->current->state = GEV__DEAD;
-        hub->current->error = ECANCELED;
-        hub->live -= hub->current != hub->hub_greenlet;
-        hub->current = hub->main_greenlet;
-        hub->main_greenlet->state = GEV__RUNNING;
+        leave_current(hub);
     }
     close_hub(hub);
 }

@@ -128,7 +128,7 @@ static inline void gev__hub_hold(struct gev_hub *hub)
 }
 static inline void gev__hub_release(struct gev_hub *hub)
 {
-    hub->holds--;
+    hub->holds -= hub->holds > 0; /* a fork may have dropped it */
 }
 
 /* Whether something may come that would wake a greenlet; the user's own

@@ -161,18 +161,16 @@ static int joinall_error(struct gev_hub *hub, gev_greenlet *const g[], size_t n,
 static int get(struct gev_hub *hub, struct gev_greenlet *g, void **ret_value,
                int64_t deadline)
 {
+    gev__greenlet_ref(g); /* others may drop theirs meanwhile */
     int rc = gev__join(hub, g, deadline);
-
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        rc = -g->error;
     }
-    if (g->error != 0) {
-        return -g->error;
-    }
-    if (ret_value != NULL) {
+    if (rc == 0 && ret_value != NULL) {
         *ret_value = g->value;
     }
-    return 0;
+    gev__greenlet_unref(g);
+    return rc;
 }
 
 /* --- public --------------------------------------------------------------- */

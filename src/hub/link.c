@@ -277,6 +277,9 @@ int gev__link_to(struct gev_greenlet *g, struct gev_greenlet *receiver,
     if (which < GEV_LINK_ANY || which > GEV_LINK_ERROR) {
         return -EINVAL;
     }
+    if (receiver == g->hub->hub_greenlet) {
+        return -EPERM; /* it has no parks to fail */
+    }
     struct gev__link *l = gev__malloc(sizeof(*l));
     if (l == NULL) {
         return -ENOMEM;

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/sys.h"
+#include "hub/cancel.h"
 #include "hub/fd.h"
 #include "hub/link.h"
 #include "hub/raw.h"
@@ -42,7 +43,7 @@ int gev__loop_open(struct gev_hub *hub)
         }
     }
     struct gev__ev *ev = hub->ev;
-    int rc = gev__loop_reserve(hub, 0);
+    int rc = gev__loop_reserve_memory(hub, 0);
     if (rc < 0) {
         return rc;
     }
@@ -73,8 +74,27 @@ void gev__loop_close(struct gev_hub *hub)
     if (hub->loop != NULL) {
         ev_loop_destroy(hub->loop);
         hub->loop = NULL;
+        if (hub->wakeup_fd >= 0) {
+            gev__sys_close(hub->wakeup_fd);
+            hub->wakeup_fd = -1;
+        }
+    }
+}
+
+void gev__loop_renew_wakeup(struct gev_hub *hub)
+{
+    ev_io *w = &hub->ev->wakeup;
+
+    if (ev_is_active(w)) {
+        ev_ref(hub->loop);
+        ev_io_stop(hub->loop, w);
         gev__sys_close(hub->wakeup_fd);
-        hub->wakeup_fd = -1;
+    }
+    hub->wakeup_fd = gev__sys_eventfd();
+    if (hub->wakeup_fd >= 0) {
+        ev_io_set(w, hub->wakeup_fd, EV_READ);
+        ev_io_start(hub->loop, w);
+        ev_unref(hub->loop);
     }
 }
 
@@ -152,19 +172,29 @@ static void fire_timers(struct gev_hub *hub)
 
 /* --- turns ---------------------------------------------------------------- */
 
-/* Whether the hub waits for something that may come. libev's count knows the
- * user's watchers; ours are unref'ed. main's own limit on gev_run is nothing to
- * wait for. */
-bool gev__hub_waits(struct gev_hub *hub)
+/* How many timers limit main's gev_run: its own and its scopes'. */
+static uint32_t count_run_limits(const struct gev_hub *hub)
 {
     const struct gev_greenlet *main_g = hub->main_greenlet;
-    uint32_t timers =
-        hub->timers[GEV__SLEEPS].count + hub->timers[GEV__TIMEOUTS].count;
 
-    if (main_g->state == GEV__PARKED && main_g->wait_kind == GEV__WAIT_RUN &&
-        gev__timer_is_armed(&main_g->timer)) {
-        timers--;
+    if (main_g->state != GEV__PARKED || main_g->wait_kind != GEV__WAIT_RUN) {
+        return 0;
     }
+    uint32_t n = gev__timer_is_armed(&main_g->timer);
+    for (const struct gev__scope *s = main_g->scopes; s != NULL; s = s->outer) {
+        n += gev__timer_is_armed(&s->timer);
+    }
+    return n;
+}
+
+/* Whether the hub waits for something that may come. libev's count knows the
+ * user's watchers; ours are unref'ed. The limits on main's gev_run are nothing
+ * to wait for. */
+bool gev__hub_waits(struct gev_hub *hub)
+{
+    uint32_t timers = hub->timers[GEV__SLEEPS].count +
+                      hub->timers[GEV__TIMEOUTS].count - count_run_limits(hub);
+
     return timers > 0 || hub->fd_waiters > 0 || hub->holds > 0 ||
            atomic_load_explicit(&hub->refs, memory_order_relaxed) > 0;
 }

@@ -25,8 +25,14 @@ struct gev__ev {
 int gev__loop_open(struct gev_hub *hub);
 void gev__loop_close(struct gev_hub *hub);
 
+/* In a forked child that keeps its running loop: a wake-up descriptor that is
+ * not the parent's too. */
+void gev__loop_renew_wakeup(struct gev_hub *hub);
+
 /* Makes sure that libev finds memory for descriptors up to fd. -ENOMEM. */
 int gev__loop_reserve(struct gev_hub *hub, int fd);
+/* The same without opening the loop again if there is none. */
+int gev__loop_reserve_memory(struct gev_hub *hub, int fd);
 
 /* One pass: blocks if nothing is ready, until something is. What is due has
  * been made ready when it returns. */

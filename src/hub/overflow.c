@@ -101,8 +101,12 @@ static void on_fault(int signum, siginfo_t *info, void *context)
         old->sa_handler(signum);
         return;
     }
-    /* The fault happens again on return, under the old disposition. */
+    /* The fault happens again on return, under the old disposition; what
+     * another sent (not the kernel) is sent again. */
     sigaction(signum, old, NULL);
+    if (info->si_code <= 0) {
+        raise(signum);
+    }
 }
 
 /* --- setting up ----------------------------------------------------------- */

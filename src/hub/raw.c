@@ -243,8 +243,8 @@ void gev__raw_abandon(struct gev_greenlet *g)
 {
     struct gev_hub *hub = g->hub;
 
-    if (hub->closed) {
-        return; /* it insisted on living, and nothing runs there any more */
+    if (hub != gev__thread_hub) {
+        return; /* it insisted on living, and that hub is closed */
     }
     g->alerts |= GEV__ALERT_KILLED;
     if ((hub->current->alerts & GEV__ALERT_NOPARK) ||
@@ -276,14 +276,17 @@ static int set_parent(struct gev_hub *hub, struct gev_greenlet *g,
     if (rc != 0) {
         return rc;
     }
+    assert(parent != NULL);
     if (g == hub->main_greenlet || g == hub->hub_greenlet) {
         return -EINVAL;
     }
-    for (const struct gev_greenlet *p = parent; p != NULL; p = p->parent) {
+    const struct gev_greenlet *p = parent;
+    do {
         if (p == g) {
             return -EINVAL;
         }
-    }
+        p = p->parent;
+    } while (p != NULL);
     if (parent != hub->hub_greenlet) {
         gev__greenlet_ref(parent);
     }

@@ -18,9 +18,15 @@
  * scope of that id. */
 struct handle {
     uint64_t id;
+    uint64_t check; /* mark_of(id): ids are small, and so is much garbage */
     uint64_t expired; /* valid once ended: whether it had expired */
 };
 static_assert(sizeof(struct handle) <= sizeof(gev_timeout), "grow gev_timeout");
+
+static uint64_t mark_of(uint64_t id)
+{
+    return id ^ UINT64_C(0x9e3779b97f4a7c15);
+}
 
 static struct handle *handle_of(gev_timeout *t)
 {
@@ -37,7 +43,7 @@ static struct gev__scope *find_scope(const struct handle *h)
 {
     const struct gev_hub *hub = gev__thread_hub;
 
-    if (h == NULL || hub == NULL) {
+    if (h == NULL || hub == NULL || h->check != mark_of(h->id)) {
         return NULL;
     }
     struct gev__scope *s = hub->current->scopes;
@@ -117,6 +123,7 @@ static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
     hub->current->scopes = s;
     hub->current->flags |= GEV__IN_SCOPE;
     h->id = s->id;
+    h->check = mark_of(h->id);
     h->expired = 0;
     if (deadline == 0) {
         gev__scope_expire(s);

@@ -208,8 +208,8 @@ static int start_later(struct gev_hub *hub, struct gev_greenlet *g,
         return 0;
     }
     if (deadline == 0) {
-        gev__raw_give_to_hub(g);
         gev__greenlet_start(g);
+        gev__raw_give_to_hub(g); /* may switch: to the end of its old parent */
         return 0;
     }
     if (deadline == GEV__NEVER) {
@@ -220,9 +220,9 @@ static int start_later(struct gev_hub *hub, struct gev_greenlet *g,
     if (rc < 0) {
         return rc;
     }
-    gev__raw_give_to_hub(g);
     g->flags |= GEV__STARTED | GEV__UNDER_HUB;
     g->refs++;
+    gev__raw_give_to_hub(g);
     return 0;
 }
 

@@ -69,6 +69,7 @@ static int install_marker(char *low)
     return gev__sys_madvise(low, GEV__STACK_GUARD, MADV_GUARD_INSTALL);
 }
 
+/* 0: a marker; 1: a protected page; -ENOMEM. */
 static int install_guard(char *low)
 {
     if (!atomic_load_explicit(&guard_by_mprotect, memory_order_relaxed)) {
@@ -90,7 +91,7 @@ static int install_guard(char *low)
         atomic_fetch_sub_explicit(&protected_guards, 1, memory_order_relaxed);
         return -ENOMEM;
     }
-    return 0;
+    return 1;
 }
 
 const char *gev__stack_guard_kind(void)
@@ -184,6 +185,7 @@ static int add_chunk(struct gev__stack_class *c)
     gev__sys_madvise(chunk->base, bytes, MADV_NOHUGEPAGE);
     chunk->slots = slots;
     chunk->used = 0;
+    chunk->protected_guards = 0;
     chunk->next = c->chunks;
     c->chunks = chunk;
     c->n_slots += slots;
@@ -209,6 +211,7 @@ static GEV__COLD int take_new_slot(struct gev__stack_class *c, unsigned class,
     if (rc < 0) {
         return rc;
     }
+    chunk->protected_guards += (uint32_t)rc;
     unsigned colour = chunk->used % COLOURS;
     struct gev_greenlet *g = control_of(slot, c->slot, colour);
     chunk->used++;
@@ -306,11 +309,9 @@ void gev__stack_fini(struct gev__stacks *s)
                 gev__sanitize_reuse(&g->sanitizer);
                 gev__sanitize_end_slot(&g->sanitizer);
             }
-            if (atomic_load_explicit(&guard_by_mprotect,
-                                     memory_order_relaxed)) {
-                atomic_fetch_sub_explicit(&protected_guards, (long)k->used,
-                                          memory_order_relaxed);
-            }
+            atomic_fetch_sub_explicit(&protected_guards,
+                                      (long)k->protected_guards,
+                                      memory_order_relaxed);
             gev__sys_munmap(k->base, (size_t)k->slots * c->slot);
             gev__free(k);
         }

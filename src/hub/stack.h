@@ -52,6 +52,7 @@ struct gev__chunk {
     char *base;
     uint32_t slots; /* how many it has */
     uint32_t used;  /* how many were ever handed out: [0, used) */
+    uint32_t protected_guards; /* how many of those have PROT_NONE guards */
 };
 
 /* Stacks of one size. */

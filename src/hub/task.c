@@ -170,7 +170,12 @@ void gev_hub_ref(gev_hub *hub)
 
 void gev_hub_unref(gev_hub *hub)
 {
-    atomic_fetch_sub(&hub->refs, 1);
+    unsigned refs = atomic_load_explicit(&hub->refs, memory_order_relaxed);
+
+    /* A fork may have dropped it already, with the threads it was for. */
+    while (refs > 0 &&
+           !atomic_compare_exchange_weak(&hub->refs, &refs, refs - 1)) {
+    }
     /* It may be waiting for nothing else now. */
     gev__hub_wake(hub);
 }

@@ -15,6 +15,7 @@
 #include "hub/watch.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 struct slot {
     struct slot *next;       /* constant once listed */
     atomic_int fd;           /* the hub's eventfd, or -1: free */
+    atomic_int writers;      /* handlers that may be about to write there */
     _Atomic uint64_t wanted; /* bit n-1: somebody waits for signal n */
     _Atomic uint64_t came;   /* bit n-1: it came and was not yet served */
 };
@@ -33,7 +35,7 @@ struct signals {
     struct gev__hub_module module;
     struct gev__watch watch; /* on the eventfd */
     struct gev__list waiters;
-    struct slot *slot;
+    struct slot *slot; /* NULL: not set up */
     int fd;
 };
 
@@ -61,12 +63,14 @@ static void on_signal(int signum)
     int saved = *__errno_location();
 
     for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+        atomic_fetch_add(&s->writers, 1);
         int fd = atomic_load(&s->fd);
         if (fd >= 0 && (atomic_load(&s->wanted) & bit_of(signum))) {
             atomic_fetch_or(&s->came, bit_of(signum));
             ssize_t n = write(fd, &one, sizeof(one));
             (void)n;
         }
+        atomic_fetch_sub(&s->writers, 1);
     }
     *__errno_location() = saved;
 }
@@ -94,10 +98,44 @@ static int add_user(int signum)
 static void remove_user(int signum)
 {
     pthread_mutex_lock(&lock);
-    if (--users[signum] == 0) {
+    /* None: a fork put it back already. */
+    if (users[signum] > 0 && --users[signum] == 0) {
         gev__sys_sigaction(signum, &previous[signum], NULL);
     }
     pthread_mutex_unlock(&lock);
+}
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork_in_parent(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* No waiter of any thread is in the child, nor any handler at work; and the
+ * descriptors are the parent's. */
+static void after_fork_in_child(void)
+{
+    for (int i = 1; i <= SIGNALS; i++) {
+        if (users[i] > 0) {
+            gev__sys_sigaction(i, &previous[i], NULL);
+            users[i] = 0;
+        }
+    }
+    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+        atomic_store(&s->wanted, 0);
+        atomic_store(&s->writers, 0);
+        atomic_store(&s->fd, -1);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+static void install_fork_handlers(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 /* --- the hub's side ------------------------------------------------------- */
@@ -126,17 +164,33 @@ static void note_wanted(struct signals *s)
     gev__list_foreach(node, &s->waiters) {
         wanted |= bit_of(gev__container_of(node, struct waiter, link)->signum);
     }
-    atomic_store(&s->slot->wanted, wanted);
+    if (s->slot != NULL) {
+        atomic_store(&s->slot->wanted, wanted);
+    }
+}
+
+/* Gives the slot and the descriptor back. */
+static void shut(struct signals *s, struct gev_hub *hub)
+{
+    if (s->slot == NULL) {
+        return;
+    }
+    atomic_store(&s->slot->wanted, 0);
+    atomic_store(&s->slot->fd, -1);
+    /* A handler in another thread may have read the number just before. */
+    while (atomic_load(&s->slot->writers) > 0) {
+        sched_yield();
+    }
+    gev__watch_stop(hub, &s->watch);
+    gev__sys_close(s->fd);
+    s->slot = NULL;
 }
 
 static void close_signals(struct gev__hub_module *m, struct gev_hub *hub)
 {
     struct signals *s = gev__container_of(m, struct signals, module);
 
-    atomic_store(&s->slot->wanted, 0);
-    atomic_store(&s->slot->fd, -1);
-    gev__watch_stop(hub, &s->watch);
-    gev__sys_close(s->fd);
+    shut(s, hub);
     gev__free(s);
 }
 
@@ -160,60 +214,80 @@ static struct slot *take_slot(int fd)
     return s;
 }
 
-/* The child's loop is new, its eventfd must be its own, and its waiters are
- * gone. */
+/* The child's waiters are gone, its eventfd must be its own, and the loop is
+ * new, unless the fork was in one of its callbacks. The next waiter sets it all
+ * up again. (main may be among the waiters then, and leaves the list later.) */
 static void forked_signals(struct gev__hub_module *m, struct gev_hub *hub)
 {
     struct signals *s = gev__container_of(m, struct signals, module);
 
-    gev__list_foreach_safe(node, next, &s->waiters) {
-        remove_user(gev__container_of(node, struct waiter, link)->signum);
+    while (gev__list_pop(&s->waiters) != NULL) {
     }
-    gev__list_init(&s->waiters);
+    if (s->slot == NULL) {
+        return;
+    }
+    if (hub->current == hub->hub_greenlet) {
+        gev__watch_stop(hub, &s->watch);
+    }
     s->watch = (struct gev__watch){.fn = NULL};
-    gev__list_remove(&m->link);
-    close_signals(m, hub);
+    atomic_store(&s->slot->fd, -1);
+    gev__sys_close(s->fd);
+    s->slot = NULL;
 }
 
-static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
+/* A slot, a descriptor and a watch on it. */
+static int set_up(struct signals *s, struct gev_hub *hub)
+{
+    int rc = gev__sys_eventfd();
+
+    if (rc < 0) {
+        return rc;
+    }
+    s->fd = rc;
+    s->slot = take_slot(s->fd);
+    if (s->slot == NULL) {
+        gev__sys_close(s->fd);
+        return -ENOMEM;
+    }
+    s->watch.fn = on_readable;
+    s->watch.arg = s;
+    rc = gev__watch_start(hub, &s->watch, s->fd, GEV_READ);
+    if (rc < 0) {
+        shut(s, hub);
+    }
+    return rc;
+}
+
+static struct signals *find_signals(const struct gev_hub *hub)
 {
     gev__list_foreach(node, &hub->modules) {
         struct gev__hub_module *m =
             gev__container_of(node, struct gev__hub_module, link);
         if (m->close == close_signals) {
-            *ret_s = gev__container_of(m, struct signals, module);
-            return 0;
+            return gev__container_of(m, struct signals, module);
         }
     }
-    struct signals *s = gev__calloc(1, sizeof(*s));
+    return NULL;
+}
+
+static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct signals *s = find_signals(hub);
+
+    pthread_once(&once, install_fork_handlers);
     if (s == NULL) {
-        return -ENOMEM;
-    }
-    int rc = gev__sys_eventfd();
-    if (rc < 0) {
-        gev__free(s);
-        return rc;
-    }
-    s->fd = rc;
-    s->slot = take_slot(s->fd);
-    s->watch.fn = on_readable;
-    s->watch.arg = s;
-    rc = s->slot == NULL ? -ENOMEM
-                         : gev__watch_start(hub, &s->watch, s->fd, GEV_READ);
-    if (rc < 0) {
-        if (s->slot != NULL) {
-            atomic_store(&s->slot->fd, -1);
+        s = gev__calloc(1, sizeof(*s));
+        if (s == NULL) {
+            return -ENOMEM;
         }
-        gev__sys_close(s->fd);
-        gev__free(s);
-        return rc;
+        gev__list_init(&s->waiters);
+        s->module.close = close_signals;
+        s->module.forked = forked_signals;
+        gev__hub_add_module(hub, &s->module);
     }
-    gev__list_init(&s->waiters);
-    s->module.close = close_signals;
-    s->module.forked = forked_signals;
-    gev__hub_add_module(hub, &s->module);
     *ret_s = s;
-    return 0;
+    return s->slot != NULL ? 0 : set_up(s, hub);
 }
 
 static int wait_signal(struct gev_hub *hub, int signum, double timeout)
