@@ -350,8 +350,8 @@ static void exit_42(int signum)
 /* A page that may not be touched: no sanitizer sees it before the processor. */
 static void *touch_forbidden(void *arg)
 {
-    volatile int *forbidden = mmap(NULL, 4096, PROT_NONE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    volatile int *forbidden =
+        mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     *forbidden = 1;
     return arg;
 }
@@ -485,6 +485,67 @@ GEV_TEST(version_is_that_of_the_header)
     expect_null(strchr(gev_build_info(), '\n'));
 }
 
+static void *spawn_the_next(void *arg)
+{
+    int *left = arg;
+    if (--*left > 0) {
+        gev_unref(gev_spawn(spawn_the_next, left));
+    }
+    gev_sleep(GEV_FOREVER);
+    return NULL;
+}
+
+static void *dump_to_nowhere(void *arg)
+{
+    FILE *out = fopen("/dev/null", "w");
+    expect_not_null(out);
+    int rc = out == NULL ? -1 : gev_dump(out);
+    if (out != NULL) {
+        (void)fclose(out);
+    }
+    return rc == 0 ? arg : gev_fail(errno);
+}
+
+/* However long the chain of who spawned whom, a greenlet's stack is enough. */
+GEV_TEST(dump_of_a_long_chain_fits_a_small_stack)
+{
+    int left = 3000;
+    gev_unref(gev_spawn(spawn_the_next, &left));
+    expect_fail(gev_sleep(GEV_FOREVER), EDEADLK);
+    expect_int_eq(left, 0);
+    gev_greenlet *g = gev_spawn(dump_to_nowhere, NULL);
+    expect_ok(gev_get(g, NULL, GEV_FOREVER));
+    gev_unref(g);
+    expect_ok(gev_hub_close());
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED /* which has a handler of its own */
+
+/* A signal that was sent, not raised by a fault, is not lost in the handler. */
+GEV_TEST(overflow_report_passes_on_what_was_sent)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (gev_set_overflow_report(true) == 0) {
+            (void)raise(SIGSEGV);
+        }
+        _exit(0);
+    }
+    int status = 0;
+    expect_int_eq(waitpid(pid, &status, 0), pid);
+    expect_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+}
+
+#endif
+
 int main(int argc, char **argv)
 {
     program = argv[0];
@@ -507,6 +568,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(signals_on_the_smallest_stack),
         cmocka_unit_test(lazy_binding_on_the_smallest_stack),
         cmocka_unit_test(version_is_that_of_the_header),
+        cmocka_unit_test(dump_of_a_long_chain_fits_a_small_stack),
+#ifndef SANITIZED
+        cmocka_unit_test(overflow_report_passes_on_what_was_sent),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

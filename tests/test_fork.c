@@ -7,7 +7,9 @@
 #include "support/gev_test.h"
 #include "support/trace.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -400,6 +402,205 @@ GEV_TEST(others_defers_do_not_run_in_the_child)
     gev_unref(g);
 }
 
+static pid_t forked;
+
+static void fork_now(void *arg)
+{
+    (void)arg;
+    (void)fflush(NULL);
+    forked = fork();
+    if (forked == 0) {
+        child_begins();
+        CHILD_CHECK(on_exit(end_child, NULL) == 0);
+    }
+}
+
+static void *defer_a_fork(void *arg)
+{
+    expect_ok(gev_defer(fork_now, NULL));
+    return arg;
+}
+
+/* The greenlet that forked is the child's main, in its defers, too. */
+GEV_TEST(return_from_a_defer_that_forked_is_exit_0)
+{
+    gev_greenlet *g = gev_spawn(defer_a_fork, NULL);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    gev_unref(g);
+    expect_int_eq(status_of(forked), 0);
+}
+
+static void *fork_and_look(void *arg)
+{
+    forked = fork();
+    if (forked == 0) {
+        child_begins();
+        check_scheduler();
+        gev_stats stats = {.size = sizeof(stats)};
+        gev_hub_stats(gev_hub_get(), &stats);
+        CHILD_CHECK(stats.live == 0);
+        CHILD_CHECK(gev_hub_close() == 0);
+        _exit(failed_check);
+    }
+    return arg;
+}
+
+GEV_TEST(fork_in_a_raw_greenlet_makes_it_main)
+{
+    gev_greenlet *g = gev_new(fork_and_look, NULL);
+    expect_ok(gev_switch(g, NULL, NULL));
+    expect_int_eq(status_of(forked), 0);
+    gev_unref(g);
+}
+
+/* In the child of a fork in a callback main goes on; ends it. */
+static void finish_child(void)
+{
+    if (forked == 0) {
+        check_scheduler();
+        CHILD_CHECK(gev_hub_close() == 0);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(forked), 0);
+}
+
+GEV_TEST(main_sleeps_on_after_a_fork_in_a_callback)
+{
+    expect_ok(gev_hub_post(gev_hub_get(), fork_now, NULL));
+    int rc = gev_sleep(0.02);
+    CHILD_CHECK(rc == 0);
+    expect_ok(rc);
+    finish_child();
+}
+
+static void wake_and_fork(void *waiter)
+{
+    gev_waiter_switch(waiter, P(5));
+    fork_now(NULL);
+}
+
+GEV_TEST(main_that_was_ready_runs_after_a_fork_in_a_callback)
+{
+    gev_waiter w = {0};
+    void *value = NULL;
+    expect_ok(gev_hub_post(gev_hub_get(), wake_and_fork, &w));
+    int rc = gev_waiter_get(&w, &value, GEV_FOREVER);
+    CHILD_CHECK(rc == 0 && value == P(5));
+    expect_int_eq(N(value), 5);
+    finish_child();
+}
+
+static void *park_in(void *arg)
+{
+    expect_fail(gev_wait_fd(N(arg), GEV_READ, GEV_FOREVER), ECANCELED);
+    return NULL;
+}
+
+/* Its wait is over, and leaves nothing that would look like waiting. */
+GEV_TEST(main_may_wait_for_io_when_a_callback_forks)
+{
+    int fds[2];
+    expect_ok(pipe(fds));
+    gev_greenlet *other = gev_spawn(park_in, P(fds[0]));
+    expect_ok(gev_yield());
+    expect_ok(gev_hub_post(gev_hub_get(), fork_now, NULL));
+    int rc = gev_wait_fd(fds[0], GEV_READ, 0.02);
+    CHILD_CHECK(rc == -1 && errno == ETIMEDOUT);
+    expect_fail(rc, ETIMEDOUT);
+    finish_child();
+    expect_ok(gev_kill(other, GEV_FOREVER));
+    gev_unref(other);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void raise_usr1(void *arg)
+{
+    (void)arg;
+    (void)kill(getpid(), SIGUSR1);
+}
+
+GEV_TEST(main_may_wait_for_a_signal_when_a_callback_forks)
+{
+    expect_ok(gev_hub_post(gev_hub_get(), fork_now, NULL));
+    int rc = gev_wait_signal(SIGUSR1, 0.02);
+    CHILD_CHECK(rc == -1 && errno == ETIMEDOUT);
+    expect_fail(rc, ETIMEDOUT);
+    if (forked == 0) {
+        CHILD_CHECK(gev_wait_signal(SIGUSR1, 0.001) == -1);
+        gev_hub_post(gev_hub_get(), raise_usr1, NULL);
+        CHILD_CHECK(gev_wait_signal(SIGUSR1, 10) == 0);
+    }
+    finish_child();
+}
+
+struct postings {
+    gev_hub *hub;
+    gev_waiter done;
+    atomic_bool arrived;
+    int lost;
+};
+
+static void note_arrival(void *arg)
+{
+    struct postings *p = arg;
+    atomic_store(&p->arrived, true);
+}
+
+static void note_done(void *arg)
+{
+    struct postings *p = arg;
+    gev_waiter_switch(&p->done, NULL);
+}
+
+static void *post_one_by_one(void *arg)
+{
+    struct postings *p = arg;
+    for (int i = 0; i < 20 && p->lost == 0; i++) {
+        usleep(5000); /* both loops block by now */
+        atomic_store(&p->arrived, false);
+        p->lost += gev_hub_post(p->hub, note_arrival, p) != 0;
+        double begin = test_now();
+        while (!atomic_load(&p->arrived) && test_now() - begin < 5) {
+            usleep(1000);
+        }
+        p->lost += !atomic_load(&p->arrived);
+    }
+    gev_hub_post(p->hub, note_done, p);
+    return NULL;
+}
+
+/* P1: the child of a fork in a callback does not take the parent's wake-ups. */
+GEV_TEST(child_of_a_callback_leaves_the_parents_wakeups_alone)
+{
+    struct postings p = {.hub = gev_hub_get()};
+    expect_ok(gev_hub_post(p.hub, fork_now, NULL));
+    expect_ok(gev_sleep(0.01));
+    if (forked == 0) {
+        gev_sleep(15);
+        _exit(0);
+    }
+    pthread_t thread;
+    expect_int_eq(pthread_create(&thread, NULL, post_one_by_one, &p), 0);
+    gev_waiter_get(&p.done, NULL, 20);
+    expect_int_eq(pthread_join(thread, NULL), 0);
+    expect_int_eq(p.lost, 0);
+    expect_ok(kill(forked, SIGKILL));
+    expect_int_eq(waitpid(forked, NULL, 0), forked);
+}
+
+/* What was held for threads that are gone is let go by the fork, and once. */
+GEV_TEST(hold_from_before_the_fork_may_be_let_go_in_the_child)
+{
+    gev_hub_ref(gev_hub_get());
+    fork_now(NULL);
+    if (forked == 0) {
+        gev_hub_unref(gev_hub_get());
+    }
+    finish_child();
+    gev_hub_unref(gev_hub_get());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +615,14 @@ int main(void)
         cmocka_unit_test(child_may_fork_again),
         cmocka_unit_test(fork_without_a_hub),
         cmocka_unit_test(others_defers_do_not_run_in_the_child),
+        cmocka_unit_test(return_from_a_defer_that_forked_is_exit_0),
+        cmocka_unit_test(fork_in_a_raw_greenlet_makes_it_main),
+        cmocka_unit_test(main_sleeps_on_after_a_fork_in_a_callback),
+        cmocka_unit_test(main_that_was_ready_runs_after_a_fork_in_a_callback),
+        cmocka_unit_test(main_may_wait_for_io_when_a_callback_forks),
+        cmocka_unit_test(main_may_wait_for_a_signal_when_a_callback_forks),
+        cmocka_unit_test(child_of_a_callback_leaves_the_parents_wakeups_alone),
+        cmocka_unit_test(hold_from_before_the_fork_may_be_let_go_in_the_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -700,8 +700,191 @@ GEV_TEST(callback_may_spawn)
     expect_str_eq(trace_text(), "spawned");
 }
 
+/* HUB3: limits on gev_run itself are nothing to wait for, a scope's neither. */
+GEV_TEST(run_in_a_scope_ends_when_nothing_is_left)
+{
+    gev_timeout scope;
+    double begin = test_now();
+    expect_ok(gev_timeout_begin(&scope, 20));
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_ok(gev_run(10));
+    expect_false(gev_timeout_end(&scope));
+    expect_le(test_now() - begin, test_scale(5));
+}
+
+static void link_nothing(gev_greenlet *g, void *arg)
+{
+    (void)g;
+    (void)arg;
+}
+
+/* A link whose greenlet is queued and has not begun leaks nothing. */
+GEV_TEST(close_with_a_link_about_to_run)
+{
+    gev_greenlet *g = gev_spawn(return_arg, NULL);
+    expect_ok(gev_link(g, link_nothing, NULL));
+    gev_unref(g);
+    expect_ok(gev_yield());
+    expect_ok(gev_yield());
+    expect_ok(gev_hub_close());
+}
+
+static void spawn_and_forget(void *arg)
+{
+    gev_unref(gev_spawn(return_arg, arg));
+}
+
+GEV_TEST(mains_defers_may_spawn_at_close)
+{
+    expect_ok(gev_defer(spawn_and_forget, NULL));
+    expect_ok(gev_hub_close());
+}
+
+static void *refuse_often_then_clean_up(void *arg)
+{
+    int *cleaned = arg;
+    gev_timeout scope;
+    expect_ok(gev_timeout_begin(&scope, 0));
+    for (int i = 0; i < 20000; i++) {
+        expect_fail(gev_yield(), ETIMEDOUT);
+    }
+    expect_true(gev_timeout_end(&scope));
+    expect_fail(gev_sleep(GEV_FOREVER), ECANCELED);
+    expect_fail(gev_sleep(0), ECANCELED);
+    ++*cleaned;
+    return NULL;
+}
+
+/* Parks that were refused before the kill are no reason to cut it short. */
+GEV_TEST(close_counts_refused_parks_from_the_kill_on)
+{
+    int cleaned = 0;
+    gev_unref(gev_spawn(refuse_often_then_clean_up, &cleaned));
+    expect_fail(gev_sleep(GEV_FOREVER), EDEADLK);
+    expect_ok(gev_hub_close());
+    expect_int_eq(cleaned, 1);
+}
+
+static int pipe_ends[2];
+
+static void *ignore_all_errors(void *arg)
+{
+    while (gev_wait_fd(pipe_ends[0], GEV_READ, GEV_FOREVER) < 0) {
+    }
+    return arg;
+}
+
+/* Outlives it, and uses its stack. */
+static void *spawn_copies_shielded(void *arg)
+{
+    static char big[16000];
+    memset(big, 0x5a, sizeof(big));
+    gev_shield_begin();
+    expect_ok(gev_sleep(0.05));
+    for (int i = 0; i < 4; i++) {
+        gev_unref(gev_spawn_copy(return_arg, big, sizeof(big)));
+    }
+    expect_int_eq(write(pipe_ends[1], "x", 1), 1);
+    expect_ok(gev_sleep(0.01));
+    gev_shield_end();
+    return arg;
+}
+
+/* The one that is ended inside its wait is still on the descriptor's list. */
+GEV_TEST(close_leaves_the_stack_of_who_ignored_it)
+{
+    expect_ok(pipe(pipe_ends));
+    gev_unref(gev_spawn(ignore_all_errors, NULL));
+    gev_unref(gev_spawn(spawn_copies_shielded, NULL));
+    expect_ok(gev_sleep(0.001));
+    expect_ok(gev_hub_close());
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+}
+
+GEV_TEST(handles_of_main_and_hub_outlive_the_hub)
+{
+    gev_greenlet *self = gev_ref(gev_current());
+    gev_greenlet *g = gev_spawn(return_arg, NULL);
+    gev_greenlet *hub = gev_ref(gev_parent(g));
+    expect_ok(gev_set_name(self, "first"));
+    gev_unref(g);
+    expect_ok(gev_hub_close());
+    expect_true(gev_dead(self));
+    expect_str_eq(gev_name(self), "main");
+    expect_true(gev_dead(hub));
+    gev_unref(self);
+    gev_unref(hub);
+}
+
+static struct ev_loop *loop_before; /* made before the first hub */
+
+static void never_fires(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop;
+    (void)w;
+    (void)events;
+}
+
+/* The program's own loop goes on growing with our allocator. */
+GEV_TEST(loop_from_before_the_first_hub_lives_on)
+{
+    static ev_timer timers[1000];
+    expect_not_null(gev_hub_get());
+    for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
+        ev_timer_init(&timers[i], never_fires, 100, 0);
+        ev_timer_start(loop_before, &timers[i]);
+    }
+    for (size_t i = 0; i < sizeof(timers) / sizeof(timers[0]); i++) {
+        ev_timer_stop(loop_before, &timers[i]);
+    }
+}
+
+static int allocations;
+
+static void *count_allocations(void *p, size_t n)
+{
+    allocations++;
+    if (n == 0) {
+        free(p);
+        return NULL;
+    }
+    return realloc(p, n);
+}
+
+/* What a descriptor costs does not depend on its being the highest so far. */
+GEV_TEST(higher_descriptors_cost_little)
+{
+    enum { FIRST = 400, COUNT = 400 };
+    int ends[2];
+    expect_ok(pipe(ends));
+    expect_ok(gev_hub_close());
+    expect_ok(gev_set_allocator(count_allocations));
+    expect_not_null(gev_hub_get());
+    allocations = 0;
+    for (int fd = FIRST; fd < FIRST + COUNT; fd++) {
+        expect_int_eq(dup2(ends[0], fd), fd);
+        expect_fail(gev_wait_fd(fd, GEV_READ, 1e-9), ETIMEDOUT);
+    }
+    expect_le(allocations, COUNT / 2);
+    expect_ok(gev_hub_close());
+    expect_ok(gev_set_allocator(NULL));
+    for (int fd = FIRST; fd < FIRST + COUNT; fd++) {
+        close(fd);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
 int main(void)
 {
+    loop_before = ev_loop_new(0);
+    for (int i = 0; i < 2; i++) {
+        /* now it has memory of libc's */
+        static ev_timer early[2];
+        ev_timer_init(&early[i], never_fires, 100, 0);
+        ev_timer_start(loop_before, &early[i]);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hub_is_one_a_thread),
         cmocka_unit_test(nothing_left_to_wake_main_is_edeadlk),
@@ -733,6 +916,14 @@ int main(void)
         cmocka_unit_test(users_watchers_are_not_starved),
         cmocka_unit_test(allocator_can_be_set_without_a_hub_only),
         cmocka_unit_test(callback_may_spawn),
+        cmocka_unit_test(run_in_a_scope_ends_when_nothing_is_left),
+        cmocka_unit_test(close_with_a_link_about_to_run),
+        cmocka_unit_test(mains_defers_may_spawn_at_close),
+        cmocka_unit_test(close_counts_refused_parks_from_the_kill_on),
+        cmocka_unit_test(close_leaves_the_stack_of_who_ignored_it),
+        cmocka_unit_test(handles_of_main_and_hub_outlive_the_hub),
+        cmocka_unit_test(loop_from_before_the_first_hub_lives_on),
+        cmocka_unit_test(higher_descriptors_cost_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

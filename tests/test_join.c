@@ -498,6 +498,47 @@ GEV_TEST(join_of_a_dead_one_succeeds_in_an_expired_scope)
     gev_unref(g);
 }
 
+/* Section 1.2: -1 if the caller's scope expires, though its last park ended by
+ * a timeout of its own. */
+GEV_TEST(joinall_tells_a_scope_from_an_earlier_timeout)
+{
+    gev_greenlet *g = gev_spawn(park_forever, NULL);
+    expect_int_eq(gev_joinall(&g, 1, 0.001), 0);
+    gev_timeout scope;
+    expect_ok(gev_timeout_begin(&scope, 0));
+    expect_fail(gev_joinall(&g, 1, 1), ETIMEDOUT);
+    expect_fail(gev_joinall(&g, 1, GEV_FOREVER), ETIMEDOUT);
+    expect_true(gev_timeout_end(&scope));
+    expect_ok(gev_kill(g, GEV_FOREVER));
+    gev_unref(g);
+}
+
+static gev_greenlet *awaited;
+
+static void *get_awaited(void *arg)
+{
+    void *value = NULL;
+    expect_ok(gev_get(awaited, &value, GEV_FOREVER));
+    return value == P(8) ? arg : gev_fail(EINVAL);
+}
+
+static void *return_8(void *arg)
+{
+    (void)arg;
+    return gev_sleep(0.001) == 0 ? P(8) : gev_fail(errno);
+}
+
+/* C5: get needs no reference of somebody else's. */
+GEV_TEST(handle_may_be_dropped_while_somebody_gets)
+{
+    awaited = gev_spawn(return_8, NULL);
+    gev_greenlet *getter = gev_spawn(get_awaited, P(1));
+    expect_ok(gev_yield());
+    gev_unref(awaited);
+    expect_ok(gev_get(getter, NULL, GEV_FOREVER));
+    gev_unref(getter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +565,8 @@ int main(void)
         cmocka_unit_test(joinall_error_times_out),
         cmocka_unit_test(join_in_a_callback_may_not_park),
         cmocka_unit_test(join_of_a_dead_one_succeeds_in_an_expired_scope),
+        cmocka_unit_test(joinall_tells_a_scope_from_an_earlier_timeout),
+        cmocka_unit_test(handle_may_be_dropped_while_somebody_gets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

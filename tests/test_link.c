@@ -498,6 +498,32 @@ GEV_TEST(link_to_a_dead_receiver_is_harmless)
     gev_unref(g);
 }
 
+struct attempt {
+    gev_greenlet *spawned;
+    int error;
+};
+
+static void link_in_callback(void *arg)
+{
+    struct attempt *a = arg;
+    a->spawned = gev_spawn_link(return_arg, NULL);
+    a->error = errno;
+}
+
+/* The hub has no parks that could fail. */
+GEV_TEST(link_to_the_hub_is_refused)
+{
+    struct attempt a = {0};
+    expect_ok(gev_hub_post(gev_hub_get(), link_in_callback, &a));
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_null(a.spawned);
+    expect_int_eq(a.error, EPERM);
+    gev_greenlet *g = gev_spawn(return_arg, NULL);
+    expect_fail(gev_link_to(g, gev_parent(g), GEV_LINK_ANY), EPERM);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    gev_unref(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -522,6 +548,7 @@ int main(void)
         cmocka_unit_test(spawn_link_links_to_the_caller),
         cmocka_unit_test(several_ends_are_thrown_one_by_one),
         cmocka_unit_test(link_to_a_dead_receiver_is_harmless),
+        cmocka_unit_test(link_to_the_hub_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -826,6 +826,106 @@ GEV_TEST(switch_does_not_run_ready_greenlets)
     gev_unref(raw);
 }
 
+static void *drop_own_handle(void *arg)
+{
+    gev_unref(gev_current());
+    return arg;
+}
+
+static int live_greenlets(void)
+{
+    gev_stats stats = {.size = sizeof(stats)};
+    gev_hub_stats(gev_hub_get(), &stats);
+    return (int)stats.live;
+}
+
+/* RAW9: the child's end drops the last reference to its parent and delivers to
+ * it all the same. */
+GEV_TEST(end_may_drop_the_last_reference_to_an_unstarted_parent)
+{
+    int runs = 0;
+    gev_greenlet *parent = gev_new(count_run, &runs);
+    gev_greenlet *child = gev_new(drop_own_handle, P(3));
+    expect_ok(gev_set_parent(child, parent));
+    gev_unref(parent);
+    expect_ok(gev_switch(child, NULL, NULL));
+    expect_int_eq(runs, 1);
+    expect_int_eq(live_greenlets(), 0);
+}
+
+struct last_child {
+    gev_greenlet *child;
+    int rc;
+    void *value;
+};
+
+static void *switch_to_last_child(void *arg)
+{
+    struct last_child *l = arg;
+    l->child = gev_new(drop_own_handle, P(3));
+    expect_ok(gev_switch(gev_parent(gev_current()), NULL, NULL));
+    l->rc = gev_switch(l->child, NULL, &l->value);
+    return NULL;
+}
+
+GEV_TEST(end_may_drop_the_last_reference_to_a_suspended_parent)
+{
+    struct last_child l = {.rc = 9};
+    gev_greenlet *parent = gev_new(switch_to_last_child, &l);
+    expect_ok(gev_switch(parent, NULL, NULL));
+    gev_unref(parent); /* its child holds one */
+    expect_ok(gev_switch(parent, NULL, NULL));
+    expect_int_eq(l.rc, 0);
+    expect_int_eq(N(l.value), 3);
+    expect_int_eq(live_greenlets(), 0);
+}
+
+static void spawn_in_defer(void *arg)
+{
+    gev_unref(gev_spawn(trace_and_return, arg));
+}
+
+static void *suspend_with_a_defer(void *arg)
+{
+    expect_ok(gev_defer(spawn_in_defer, arg));
+    expect_fail(gev_switch(gev_parent(gev_current()), NULL, NULL), ECANCELED);
+    return NULL;
+}
+
+/* RAW13: nobody can wait for the cancelled one where its last reference goes
+ * with the end of another. */
+GEV_TEST(end_of_a_spawned_one_may_cancel_its_parent)
+{
+    trace_reset();
+    gev_greenlet *parent = gev_new(suspend_with_a_defer, "spawned");
+    expect_ok(gev_switch(parent, NULL, NULL));
+    gev_greenlet *g = gev_spawn(trace_and_return, "child");
+    expect_ok(gev_set_parent(g, parent));
+    gev_unref(parent);
+    gev_unref(g);
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_str_eq(trace_text(), "child spawned");
+    expect_int_eq(live_greenlets(), 0);
+}
+
+static void unref_in_callback(void *arg)
+{
+    gev_unref(arg);
+}
+
+/* RAW13: in the hub, too, the last reference cancels; the end comes later. */
+GEV_TEST(unref_in_a_callback_cancels)
+{
+    struct suspend s = {0};
+    gev_greenlet *g = gev_new(suspend_once, &s);
+    expect_ok(gev_switch(g, NULL, NULL));
+    expect_ok(gev_hub_post(gev_hub_get(), unref_in_callback, g));
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_int_eq(s.rc, -1);
+    expect_int_eq(s.error, ECANCELED);
+    expect_int_eq(live_greenlets(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -868,6 +968,11 @@ int main(void)
         cmocka_unit_test(value_may_come_from_anyone),
         cmocka_unit_test(start_hands_a_raw_greenlet_to_the_hub),
         cmocka_unit_test(switch_does_not_run_ready_greenlets),
+        cmocka_unit_test(
+            end_may_drop_the_last_reference_to_an_unstarted_parent),
+        cmocka_unit_test(end_may_drop_the_last_reference_to_a_suspended_parent),
+        cmocka_unit_test(end_of_a_spawned_one_may_cancel_its_parent),
+        cmocka_unit_test(unref_in_a_callback_cancels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

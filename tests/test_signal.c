@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct wait {
@@ -245,6 +246,40 @@ GEV_TEST(many_signals_one_after_the_other)
     }
 }
 
+static void *wait_in_a_thread(void *arg)
+{
+    wait_and_note(arg);
+    gev_hub_close();
+    return NULL;
+}
+
+/* The child of a fork has none of the other threads' waiters. */
+GEV_TEST(forked_child_has_the_disposition_from_before)
+{
+    struct wait w = {.signum = SIGUSR2, .timeout = 20, .rc = 9};
+    struct sigaction old = set_handler(SIGUSR2, SIG_DFL);
+    pthread_t thread;
+    expect_int_eq(pthread_create(&thread, NULL, wait_in_a_thread, &w), 0);
+    for (int i = 0; i < 5000 && handler_of(SIGUSR2) == SIG_DFL; i++) {
+        expect_ok(gev_sleep(0.001));
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        gev_sleep(0.001);
+        (void)kill(getpid(), SIGUSR2);
+        _exit(0);
+    }
+    int status = 0;
+    expect_ok(gev_wait_child(pid, &status, 20));
+    expect_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR2);
+    /* the parent's waiter still waits */
+    expect_ok(kill(getpid(), SIGUSR2));
+    expect_int_eq(pthread_join(thread, NULL), 0);
+    expect_int_eq(w.rc, 0);
+    expect_true(handler_of(SIGUSR2) == SIG_DFL);
+    sigaction(SIGUSR2, &old, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +294,7 @@ int main(void)
         cmocka_unit_test(waiting_for_a_signal_is_no_deadlock),
         cmocka_unit_test(waiters_of_all_hubs_wake),
         cmocka_unit_test(many_signals_one_after_the_other),
+        cmocka_unit_test(forked_child_has_the_disposition_from_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

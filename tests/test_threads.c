@@ -343,6 +343,61 @@ GEV_TEST(error_handler_is_the_hubs)
     expect_int_eq(there, 1);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED /* they end the thread by what they know of its own stack */
+
+static void *exit_thread(void *arg)
+{
+    pthread_exit(arg);
+}
+
+static void exit_thread_in_callback(void *arg)
+{
+    pthread_exit(arg);
+}
+
+static void *let_a_greenlet_end_the_thread(void *arg)
+{
+    gev_unref(gev_spawn(park_forever, NULL));
+    gev_unref(gev_spawn(exit_thread, arg));
+    gev_sleep(10);
+    return P(1);
+}
+
+static void *let_a_callback_end_the_thread(void *arg)
+{
+    gev_unref(gev_spawn(park_forever, NULL));
+    gev_yield();
+    gev_hub_post(gev_hub_get(), exit_thread_in_callback, arg);
+    gev_sleep(10);
+    return P(1);
+}
+
+static void *let_another_end_the_thread_while_yielding(void *arg)
+{
+    gev_unref(gev_spawn(exit_thread, arg));
+    gev_yield();
+    return P(1);
+}
+
+/* P10: pthread_exit where main is not the one that runs; the test's end counts
+ * what is left. */
+GEV_TEST(thread_may_end_in_a_greenlet)
+{
+    run_threads(let_a_greenlet_end_the_thread, NULL, 3);
+    run_threads(let_a_callback_end_the_thread, NULL, 1);
+    run_threads(let_another_end_the_thread_while_yielding, NULL, 3);
+}
+
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +409,9 @@ int main(void)
         cmocka_unit_test(two_hubs_play_ping_pong),
         cmocka_unit_test(foreign_greenlets_are_eperm),
         cmocka_unit_test(error_handler_is_the_hubs),
+#ifndef SANITIZED
+        cmocka_unit_test(thread_may_end_in_a_greenlet),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -487,6 +487,23 @@ GEV_TEST(call_timeout_and_scope_are_told_apart)
     gev_unref(g);
 }
 
+/* A fresh gev_timeout on the stack holds garbage, much of it small numbers. */
+GEV_TEST(garbage_is_no_pending_scope)
+{
+    gev_timeout outer;
+    expect_ok(gev_timeout_begin(&outer, GEV_FOREVER));
+    for (uint64_t i = 0; i < 5000 && !test_failed(); i++) {
+        gev_timeout t;
+        for (size_t k = 0; k < sizeof(t.priv) / sizeof(t.priv[0]); k++) {
+            t.priv[k] = i;
+        }
+        expect_ok(gev_timeout_begin(&t, GEV_FOREVER));
+        expect_fail(gev_timeout_begin(&t, 1), EALREADY);
+        expect_false(gev_timeout_end(&t));
+    }
+    expect_false(gev_timeout_end(&outer));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -515,6 +532,7 @@ int main(void)
         cmocka_unit_test(with_timeout_refuses_misuse),
         cmocka_unit_test(with_timeout_passes_a_kill_on),
         cmocka_unit_test(call_timeout_and_scope_are_told_apart),
+        cmocka_unit_test(garbage_is_no_pending_scope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,7 +92,6 @@ void gev__loop_set_allocator(void)
     pthread_once(&once, set_allocator);
 }
 
-
 int gev__loop_reserve_memory(struct gev_hub *hub, int fd)
 {
     struct gev__ev *ev = hub->ev;
@@ -104,8 +103,8 @@ int gev__loop_reserve_memory(struct gev_hub *hub, int fd)
     }
     /* Doubles, or each descriptor higher than all before would replace all
      * blocks. */
-    size_t size = ev->reserve_size == 0 ? FDS_MIN * BYTES_PER_FD
-                                        : ev->reserve_size;
+    size_t size =
+        ev->reserve_size == 0 ? FDS_MIN * BYTES_PER_FD : ev->reserve_size;
     while (size < fds * BYTES_PER_FD) {
         size *= 2;
     }

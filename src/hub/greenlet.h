@@ -47,7 +47,8 @@ enum gev__greenlet_flag {
     GEV__LINKS_DUE = 1 << 7,  /* on hub->ended */
     GEV__TIMED_OUT = 1 << 8,  /* its last park ended by its own timeout */
     GEV__IN_SCOPE = 1 << 9,   /* g->scopes is not empty */
-    GEV__STACK_IN_USE = 1 << 10 /* ended inside a park: kept till the hub ends */
+    GEV__STACK_IN_USE =
+        1 << 10 /* ended inside a park: kept till the hub ends */
 };
 
 /* A link: what happens when a greenlet ends. Allocated, but for joins. */

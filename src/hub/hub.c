@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,7 +130,7 @@ static void init_hub(struct gev_hub *hub)
 static void free_hub(struct gev_hub *hub)
 {
     gev__stack_fini(&hub->stacks);
-    gev__free(hub);
+    gev__free(hub->memory);
     atomic_fetch_sub(&hubs, 1);
 }
 
@@ -159,13 +160,28 @@ static void close_parts(struct gev_hub *hub)
     }
 }
 
+/* On a cache line of its own, and so is main in it. */
+static struct gev_hub *allocate_hub(void)
+{
+    const uintptr_t line = alignof(struct gev_hub);
+    char *memory = gev__calloc(1, sizeof(struct gev_hub) + line - 1);
+
+    if (memory == NULL) {
+        return NULL;
+    }
+    struct gev_hub *hub =
+        (void *)(((uintptr_t)memory + line - 1) & ~(line - 1));
+    hub->memory = memory;
+    return hub;
+}
+
 static int make_hub(struct gev_hub **ret_hub)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct gev_hub *hub;
 
     pthread_once(&once, make_key);
-    hub = gev__calloc(1, sizeof(*hub));
+    hub = allocate_hub();
     if (hub == NULL) {
         return -ENOMEM;
     }

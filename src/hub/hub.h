@@ -11,6 +11,7 @@
 
 #include <gev/hub.h>
 
+#include <stdalign.h>
 #include <stdatomic.h>
 
 struct ev_loop;
@@ -53,7 +54,7 @@ struct gev_hub {
     struct gev_greenlet *hub_greenlet; /* runs hub_main on a stack of its own */
     struct gev_greenlet *main_greenlet; /* main_storage; in a forked child the
                                            greenlet that forked */
-    struct gev_greenlet main_storage;   /* the thread's own stack */
+    alignas(64) struct gev_greenlet main_storage; /* the thread's own stack */
     struct gev__stacks stacks;
     struct gev__heap timers[GEV__TIMER_CLASSES];
     uint64_t timer_seq;
@@ -90,6 +91,7 @@ struct gev_hub {
     atomic_uint refs;  /* gev_hub_ref */
     int wakeup_fd;     /* eventfd, or -1 */
 
+    void *memory; /* the block this is in */
     void (*on_error)(struct gev_greenlet *g, int error, void *arg);
     void *on_error_arg;
     struct gev__list modules; /* of gev__hub_module */

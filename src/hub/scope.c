@@ -18,7 +18,7 @@
  * scope of that id. */
 struct handle {
     uint64_t id;
-    uint64_t check; /* mark_of(id): ids are small, and so is much garbage */
+    uint64_t check;   /* mark_of(id): ids are small, and so is much garbage */
     uint64_t expired; /* valid once ended: whether it had expired */
 };
 static_assert(sizeof(struct handle) <= sizeof(gev_timeout), "grow gev_timeout");

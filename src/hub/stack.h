@@ -50,8 +50,8 @@
 struct gev__chunk {
     struct gev__chunk *next;
     char *base;
-    uint32_t slots; /* how many it has */
-    uint32_t used;  /* how many were ever handed out: [0, used) */
+    uint32_t slots;            /* how many it has */
+    uint32_t used;             /* how many were ever handed out: [0, used) */
     uint32_t protected_guards; /* how many of those have PROT_NONE guards */
 };
 

@@ -61,7 +61,8 @@ GEV__INLINE _Noreturn void gev__switch_for_good(struct gev_hub *hub,
     hub->current = to;
     to->state = GEV__RUNNING;
     hub->switches++;
-    gev__sanitize_leave(&from->sanitizer, &to->sanitizer, true);
+    gev__sanitize_leave(&from->sanitizer, &to->sanitizer,
+                        !(from->flags & GEV__STACK_IN_USE));
     gev__context_switch(&from->ctx, &to->ctx);
     __builtin_unreachable();
 }
