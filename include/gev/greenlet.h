@@ -104,7 +104,8 @@ GEV_API gev_greenlet *gev_ref(gev_greenlet *g);
  *  The last reference of a greenlet that was never started frees it. The last
  *  one of a raw greenlet suspended in gev_switch() cancels it: it is switched
  *  to, its pending gev_switch() fails with ECANCELED, and this call returns
- *  when it has ended. One that runs under the hub goes on.
+ *  when it has ended; in a callback or a defer nothing may be switched to, and
+ *  it ends later. One that runs under the hub goes on.
  *
  *  Parks:  no (but switches to a suspended raw greenlet).
  *  Source: dropping the last reference of a greenlet (RAW13)

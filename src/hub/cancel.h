@@ -27,7 +27,8 @@ struct gev__scope {
     struct gev__timer timer;
     struct gev__scope *outer; /* next on g->scopes, or on hub->free_scopes */
     struct gev_greenlet *greenlet; /* who began it */
-    uint64_t id; /* timer.seq at the begin: unique in the hub */
+    uint64_t id;        /* timer.seq at the begin: unique in the hub */
+    const void *handle; /* its gev_timeout: compared, never followed */
     double seconds;
     int64_t deadline; /* ns, GEV__NEVER */
     int error;

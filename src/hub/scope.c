@@ -15,18 +15,13 @@
 
 /* What is inside a gev_timeout. It may be garbage before the first begin, so
  * nothing in it is trusted: an id counts only if the current greenlet has a
- * scope of that id. */
+ * scope of that id, begun with this very handle (ids are small numbers, and so
+ * is much garbage). */
 struct handle {
     uint64_t id;
-    uint64_t check;   /* mark_of(id): ids are small, and so is much garbage */
     uint64_t expired; /* valid once ended: whether it had expired */
 };
 static_assert(sizeof(struct handle) <= sizeof(gev_timeout), "grow gev_timeout");
-
-static uint64_t mark_of(uint64_t id)
-{
-    return id ^ UINT64_C(0x9e3779b97f4a7c15);
-}
 
 static struct handle *handle_of(gev_timeout *t)
 {
@@ -43,11 +38,11 @@ static struct gev__scope *find_scope(const struct handle *h)
 {
     const struct gev_hub *hub = gev__thread_hub;
 
-    if (h == NULL || hub == NULL || h->check != mark_of(h->id)) {
+    if (h == NULL || hub == NULL) {
         return NULL;
     }
     struct gev__scope *s = hub->current->scopes;
-    while (s != NULL && s->id != h->id) {
+    while (s != NULL && (s->handle != h || s->id != h->id)) {
         s = s->outer;
     }
     return s;
@@ -114,6 +109,7 @@ static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
     }
     s->greenlet = hub->current;
     s->id = s->timer.seq;
+    s->handle = h;
     s->seconds = seconds;
     s->deadline = deadline == 0 ? gev__now_base(hub) : deadline;
     s->error = error;
@@ -123,7 +119,6 @@ static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
     hub->current->scopes = s;
     hub->current->flags |= GEV__IN_SCOPE;
     h->id = s->id;
-    h->check = mark_of(h->id);
     h->expired = 0;
     if (deadline == 0) {
         gev__scope_expire(s);
