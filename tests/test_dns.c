@@ -631,6 +631,32 @@ GEV_TEST(fork_in_a_callback_with_a_question_in_flight)
     dns_server_stop(s);
 }
 
+static void fork_and_go_on(void *arg)
+{
+    pid_t *pid = arg;
+    *pid = fork();
+}
+
+/* main asks while a callback forks: its look-up is lost in the child, which can
+ * ask again. */
+GEV_TEST(fork_in_a_callback_while_main_asks)
+{
+    static const struct dns_rule rules[] = {{"*", .v4 = 1, .delay = 50},
+                                            {NULL}};
+    struct dns_server *s = lookup_serve(rules);
+    pid_t pid = -1;
+    expect_ok(gev_hub_post(gev_hub_get(), fork_and_go_on, &pid));
+    struct lookup l = look_up("www.test", AF_INET, 0);
+    if (pid == 0) {
+        bool ok = l.rc == EAI_AGAIN;
+        l = look_up("www.test", AF_INET, 0);
+        _exit(ok && l.rc == 0 && gev_hub_close() == 0 ? 0 : 1);
+    }
+    expect_int_eq(l.rc, 0);
+    expect_child_ok(pid);
+    dns_server_stop(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -662,6 +688,7 @@ int main(void)
         cmocka_unit_test(each_thread_has_its_own),
         cmocka_unit_test(child_asks_for_itself),
         cmocka_unit_test(fork_in_a_callback_with_a_question_in_flight),
+        cmocka_unit_test(fork_in_a_callback_while_main_asks),
     };
     return cmocka_run_group_tests(tests, lookup_make_files,
                                   lookup_remove_files);

@@ -41,9 +41,10 @@ struct query {
 };
 
 /* On the stack of the greenlet that waits. */
-struct waiter {
+struct gev__dns_waiter {
     struct gev__list link; /* on q->waiters until it is woken */
     struct gev_greenlet *greenlet;
+    bool lost; /* a callback forked, this is main in the child: no query */
 };
 
 /* --- queries -------------------------------------------------------------- */
@@ -109,7 +110,8 @@ static void end_query(struct query *q, int code, struct gev__answer *answer)
     gev__list_remove(&q->link); /* who asks from now on asks anew */
     gev__list_push_back(&q->qs->answered, &q->link);
     while ((node = gev__list_pop(&q->waiters)) != NULL) {
-        struct waiter *w = gev__container_of(node, struct waiter, link);
+        struct gev__dns_waiter *w =
+            gev__container_of(node, struct gev__dns_waiter, link);
         gev__wake(w->greenlet, 0);
     }
 }
@@ -355,21 +357,33 @@ static void on_pace(struct gev__timer *t)
     gev__queries_go_on(gev__container_of(t, struct gev__queries, pace));
 }
 
-static void wait_for_answer(struct query *q, int64_t deadline, int *ret_error)
+/* False: the question is gone, and nothing of it may be touched: a callback
+ * forked, and this is main in the child. */
+static bool wait_for_answer(struct query *q, int64_t deadline, int *ret_error)
 {
     struct gev_hub *hub = q->qs->hub;
     const struct gev__wait_for what = {.kind = GEV__WAIT_DNS,
                                        .object = q->name};
-    struct waiter w = {.greenlet = hub->current};
+    struct gev__dns_waiter w = {.greenlet = hub->current};
 
     gev__list_push_back(&q->waiters, &w.link);
     gev__hub_hold(hub);
     q->qs->waiting++;
+    if (hub->current == hub->main_greenlet) {
+        q->qs->mains = &w;
+    }
     int rc = gev__park_until(hub, what, deadline);
+    if (gev__unlikely(w.lost)) {
+        return false;
+    }
+    if (hub->current == hub->main_greenlet) {
+        q->qs->mains = NULL;
+    }
     q->qs->waiting--;
     gev__hub_release(hub);
     gev__list_remove(&w.link);
     *ret_error = rc < 0 ? -rc : 0;
+    return true;
 }
 
 int gev__query(struct gev__queries *qs, const char *name,
@@ -399,8 +413,8 @@ int gev__query(struct gev__queries *qs, const char *name,
         gev__queries_go_on(qs);
     }
     int error = 0;
-    if (!q->answered) {
-        wait_for_answer(q, deadline, &error);
+    if (!q->answered && !wait_for_answer(q, deadline, &error)) {
+        return EAI_AGAIN;
     }
     int code = error != 0 ? EAI_SYSTEM : q->code;
     *ret_error = error;
@@ -436,6 +450,18 @@ static void abandon(struct gev__list *queries)
             drop_query(q);
         }
     }
+}
+
+void gev__queries_forked(struct gev__queries *qs)
+{
+    struct gev__dns_waiter *w = qs->mains;
+
+    if (w != NULL && w->greenlet == qs->hub->main_greenlet &&
+        w->greenlet != qs->hub->current) {
+        w->lost = true;
+        gev__wake(w->greenlet, 0);
+    }
+    gev__queries_end(qs);
 }
 
 void gev__queries_end(struct gev__queries *qs)

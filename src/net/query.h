@@ -18,6 +18,7 @@
 #include "net/answer.h"
 
 struct gev__channel;
+struct gev__dns_waiter;
 
 #define GEV__QUERY_BUCKETS 64
 
@@ -32,8 +33,9 @@ struct gev__queries {
     unsigned burst_id;         /* counts bursts */
     unsigned burst;            /* packets of this burst that have no answer */
     unsigned waiting;          /* greenlets */
-    bool sending;              /* send_pending() is on the call stack */
-    bool ending;               /* close or fork: the waiters are gone */
+    struct gev__dns_waiter *mains; /* main's wait, if it is in one */
+    bool sending;                  /* send_pending() is on the call stack */
+    bool ending;                   /* close or fork: the waiters are gone */
 };
 
 /* What to ask for. */
@@ -60,5 +62,8 @@ void gev__queries_go_on(struct gev__queries *qs);
 /* Before the channels are closed because the hub ends or forked: nobody waits
  * any more. Drops what was not asked. */
 void gev__queries_end(struct gev__queries *qs);
+
+/* The same in a forked child, where main may go on: its look-up fails. */
+void gev__queries_forked(struct gev__queries *qs);
 
 #endif

@@ -157,7 +157,7 @@ static void on_forked(struct gev__hub_module *m, struct gev_hub *hub)
 {
     struct resolver *r = gev__container_of(m, struct resolver, module);
 
-    gev__queries_end(&r->queries);
+    gev__queries_forked(&r->queries);
     close_channels(r, hub->current != hub->hub_greenlet);
     gev__queries_init(&r->queries, hub);
 }
