@@ -21,7 +21,7 @@
 
 /* Per descriptor libev keeps an ANFD (16), an fdchange (4), up to two pendings
  * (32) and an epoll_event (12), each in an array that doubles. */
-#define BYTES_PER_FD 64u
+#define BYTES_PER_FD ((size_t)64)
 #define FDS_MIN 256u
 
 static void *take_reserve(size_t size)
