@@ -151,7 +151,7 @@ static int run(struct server *server, double duration)
         return EXIT_FAILURE;
     }
     if (gev_waiter_get(&server->stop, NULL, duration) < 0) {
-        server->why = gev_strerror(errno); /* the time is over */
+        server->why = errno == ETIMEDOUT ? "time is over" : gev_strerror(errno);
     }
 
     /* No new connections. Those there are see the end of their streams after

@@ -193,8 +193,10 @@ static void print_summary(const struct run *run, double seconds)
     }
     printf("%zu done, %zu failed, %llu bytes in %.3f s\n", run->done,
            run->failed, (unsigned long long)run->bytes, seconds);
-    printf("The single times add up to %.3f s: %.1f at once on average.\n", sum,
-           seconds > 0 ? sum / seconds : 0);
+    if (run->n > 1) {
+        printf("The single times add up to %.3f s: %.1f at once on average.\n",
+               sum, seconds > 0 ? sum / seconds : 0);
+    }
     if (run->failed > 0) {
         print_reasons(run);
     }

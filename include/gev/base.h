@@ -5,7 +5,7 @@
 /** @file gev/base.h
  *  What every header of gev shares.
  *
- *  Conventions, valid for every function of the library:
+ *  Conventions, valid for every function unless its block says otherwise:
  *
  *  - int and ssize_t results are 0 or a count, or -1 with errno; pointers are
  *    NULL with errno. bool and void cannot fail. Out-parameters are set on
@@ -66,7 +66,8 @@ enum gev_code {
  *  through errno. EAI codes are small, and negative on Linux. */
 #define GEV_EAI(code) ((int)GEV_EAI_BASE + ((code) < 0 ? -(code) : (code)))
 
-/** Says what an error code means: errno's, gev's own, GEV_EAI()'s.
+/** Says what an error code means: errno's, gev's own, GEV_EAI()'s. For use
+ *  instead of perror(3) and strerror(3), which have no words for gev's.
  *
  *  The text is constant, and never NULL.
  *

@@ -49,9 +49,9 @@ typedef void *(*gev_fn)(void *arg);
 typedef struct gev_attr {
     size_t size;       /**< sizeof(gev_attr): room to grow; 0: the same */
     const char *name;  /**< copied; default: the function's name at the spawn */
-    size_t stack_size; /**< bytes at least: the next of 64, 192, 448 KiB ... is
-                            taken; 0: 64 KiB (all larger under
-                            AddressSanitizer) */
+    size_t stack_size; /**< bytes at least: the next of 64, 192, 448 KiB ...
+                            (2^k - 1 times 64 KiB) is taken; 0: 64 KiB (all
+                            larger under AddressSanitizer) */
     unsigned flags;    /**< none yet: 0 */
 } gev_attr;
 
@@ -416,7 +416,7 @@ GEV_API int gev_idle(void);
 GEV_API int gev_run(double timeout);
 
 /** Waits for a greenlet's end, however it ends. One that has ended already is
- *  joined without parking.
+ *  joined without parking. One that nobody starts or switches to never ends.
  *
  *  Parks:  unless it has ended, or timeout <= 0.
  *  @return 0 once it ended, or -1 on error
@@ -484,7 +484,8 @@ GEV_API int gev_get(gev_greenlet *g, void **value, double timeout);
  *  of a killed greenlet fails with ECANCELED, from now until it returns or
  *  takes the kill back with gev_uncancel(). One whose wake is already queued
  *  gets what it waited for and fails at its next park; one that never began
- *  never runs, and its links still fire.
+ *  never runs, and its links still fire. A raw one suspended in gev_switch()
+ *  gets the kill at its next park only: gev_unref() or gev_throw() end it.
  *
  *  Parks:  if timeout > 0 and it has not ended.
  *  @param timeout  of the wait; <= 0: do not wait, and return 0
@@ -533,7 +534,7 @@ GEV_API int gev_killall(gev_greenlet *const g[], size_t n, double timeout);
 
 /** gev_unref() of all; NULL entries are fine.
  *
- *  Parks:  no.
+ *  Parks:  no (but switches to suspended raw greenlets).
  *  @since 0.1
  */
 GEV_API void gev_unrefall(gev_greenlet *const g[], size_t n);
@@ -624,11 +625,13 @@ GEV_API uint64_t gev_id(const gev_greenlet *g);
  */
 GEV_API const char *gev_spawn_site(const gev_greenlet *g);
 
-/** Ends the current greenlet with an error: `return gev_fail(errno);`
+/** Makes the value by which the current greenlet fails: `return
+ * gev_fail(errno);`
  *
- *  The code is what its joiners get. Unless it is ECANCELED, which counts as
- *  a kill, it is also reported once to the hub's error handler. It marks the
- *  current function's return value as a failure; it does not jump.
+ *  Nothing happens until the greenlet's function returns that value, or gives
+ *  it to gev_exit(); if it is dropped, the greenlet succeeds. The last call's
+ *  code counts: it is what joiners get. Unless it is ECANCELED, which counts
+ *  as a kill, it is also reported once to the hub's error handler.
  *
  *  Parks:  no.
  *  @param error  a positive errno or gev code; anything else is EINVAL

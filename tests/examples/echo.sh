@@ -62,7 +62,7 @@ read -r -t $((2 * scale)) line <&3 || status=$?
 [ $status -eq 1 ] || fail "idle, and not closed: $status" # over 128: time-out
 exec 3<&- 3>&-
 wait "$pid" || fail "the server failed"
-line_of idle 'Connection timed out: 1 connections served, 0 bytes sent back'
+line_of idle 'time is over: 1 connections served, 0 bytes sent back'
 
 echo "* a server that does not answer"
 start silent python3 -c 'import socket, time
