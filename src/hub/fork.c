@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/sys.h"
 #include "hub/cancel.h"
-#include "hub/defer.h"
 #include "hub/fd.h"
 #include "hub/link.h"
 #include "hub/loop.h"
@@ -42,12 +41,7 @@ static void leave_behind(struct gev_greenlet *g, void *arg)
     if (g == survivor(hub) || g == hub->hub_greenlet || !scheduled) {
         return;
     }
-    gev__cancel_fini(g);
-    gev__defers_drop(g);
-    g->state = GEV__DEAD;
-    g->error = ECANCELED;
-    g->flags |= GEV__WAS_KILLED;
-    hub->live--;
+    gev__greenlet_drop(g);
     if (g->flags & GEV__UNDER_HUB) {
         g->refs--;
     }

@@ -248,6 +248,16 @@ _Noreturn void gev__greenlet_main(struct gev__context *c)
     end(g, g->fn(g->arg));
 }
 
+void gev__greenlet_drop(struct gev_greenlet *g)
+{
+    gev__cancel_fini(g);
+    gev__defers_drop(g);
+    g->state = GEV__DEAD;
+    g->error = ECANCELED;
+    g->flags |= GEV__WAS_KILLED;
+    g->hub->live--;
+}
+
 void gev__greenlet_cancel(struct gev_greenlet *g, int error)
 {
     assert(!(g->flags & GEV__BEGUN));

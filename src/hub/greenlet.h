@@ -152,6 +152,10 @@ int gev__greenlet_rename(struct gev_greenlet *g, const char *name);
  * nothing is reported. It must be NEW, or READY and not begun. */
 void gev__greenlet_cancel(struct gev_greenlet *g, int error);
 
+/* Ends a greenlet whose frames are gone: as if killed, but its defers do not
+ * run and its links do not fire. */
+void gev__greenlet_drop(struct gev_greenlet *g);
+
 /* Ends the current greenlet here. */
 _Noreturn void gev__greenlet_exit(struct gev_greenlet *g, void *value);
 

@@ -383,12 +383,7 @@ static void leave_current(struct gev_hub *hub)
         g->state = GEV__READY; /* it goes on where it last switched */
         return;
     }
-    gev__cancel_fini(g);
-    gev__defers_drop(g);
-    g->state = GEV__DEAD;
-    g->error = ECANCELED;
-    g->flags |= GEV__WAS_KILLED;
-    hub->live--;
+    gev__greenlet_drop(g);
     if (!(g->flags & GEV__UNDER_HUB)) {
         gev__greenlet_ref(g);
     }
