@@ -8,7 +8,6 @@
 void gev__defers_run(struct gev_greenlet *g)
 {
     g->alerts |= GEV__ALERT_NOPARK;
-    g->flags |= GEV__ENDING;
     while (g->defers != NULL) {
         struct gev__defer *d = g->defers;
         void (*fn)(void *) = d->fn;
@@ -17,7 +16,6 @@ void gev__defers_run(struct gev_greenlet *g)
         gev__free(d);
         fn(arg);
     }
-    g->flags &= (uint16_t)~GEV__ENDING;
     g->alerts &= (uint8_t)~GEV__ALERT_NOPARK;
 }
 

@@ -6,7 +6,7 @@
  * them. Grown on demand in blocks whose addresses never change.
  *
  * One ev_io a direction, registered at the first park and left active:
- * waking costs no epoll_ctl, and a request on a kept connection none at all. It
+ * waking a reader costs no epoll_ctl, and a request on a kept connection none at all. It
  * is stopped lazily, when an event comes and nobody waits. While active it is
  * ev_unref()ed; hub->fd_waiters says whether somebody waits.
  *

@@ -43,7 +43,6 @@ enum gev__greenlet_flag {
     GEV__WAS_KILLED = 1 << 3, /* ended by a kill; set at the end */
     GEV__REPORT = 1 << 4,     /* the error handler is to be told */
     GEV__OWN_NAME = 1 << 5,   /* name is allocated */
-    GEV__ENDING = 1 << 6,     /* runs its defers */
     GEV__LINKS_DUE = 1 << 7,  /* on hub->ended */
     GEV__TIMED_OUT = 1 << 8,  /* its last park ended by its own timeout */
     GEV__IN_SCOPE = 1 << 9,   /* g->scopes is not empty */

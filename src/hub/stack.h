@@ -30,7 +30,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GEV__STACK_MIN ((size_t)16 * 1024)
 #ifdef GEV__ASAN
 #define GEV__STACK_FACTOR ((size_t)2) /* its frames are larger */
 #else
@@ -72,8 +71,8 @@ struct gev__stacks {
     int64_t last_trim; /* ns */
 };
 
-/* A free slot's control block for a stack of at least size usable bytes
- * (GEV__STACK_MIN at least), its stack fields set. -ENOMEM. */
+/* A free slot's control block for a stack of at least size usable
+ * bytes, its stack fields set. -ENOMEM. */
 int gev__stack_get(struct gev__stacks *s, size_t size,
                    struct gev_greenlet **ret_greenlet);
 /* A used slot of that class, or NULL. */
