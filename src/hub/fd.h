@@ -6,9 +6,9 @@
  * them. Grown on demand in blocks whose addresses never change.
  *
  * One ev_io a direction, registered at the first park and left active:
- * waking a reader costs no epoll_ctl, and a request on a kept connection none at all. It
- * is stopped lazily, when an event comes and nobody waits. While active it is
- * ev_unref()ed; hub->fd_waiters says whether somebody waits.
+ * waking a reader costs no epoll_ctl, and a request on a kept connection none
+ * at all. It is stopped lazily, when an event comes and nobody waits. While
+ * active it is ev_unref()ed; hub->fd_waiters says whether somebody waits.
  *
  * Any number may wait, both ways; all wake, and who finds nothing parks again.
  * Hang-up and error wake both directions. */
