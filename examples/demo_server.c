@@ -59,14 +59,44 @@ static int send_body(int fd, size_t size, bool chunked)
     return chunked ? send_text(fd, "0\r\n\r\n") : 0;
 }
 
+/* Page number `page` of a site: it links to two more, to the first, to a page
+ * elsewhere, and, on some, to one that is not there. */
+static int send_page(int fd, unsigned pages, unsigned delay, unsigned page)
+{
+    char text[600];
+    int n = snprintf(text, sizeof(text),
+                     "HTTP/1.1 200 OK\r\n"
+                     "Content-Type: text/html\r\n"
+                     "Connection: close\r\n\r\n"
+                     "<title>Page %u</title>\n<a href=\"0#top\">first</a>\n"
+                     "<a href=\"http://elsewhere.invalid/\">elsewhere</a>\n",
+                     page);
+    for (unsigned i = 2 * page + 1; i <= 2 * page + 2 && i < pages; i++) {
+        n += snprintf(text + n, sizeof(text) - (size_t)n,
+                      "<a href=\"/site/%u/%u/%u\">page %u</a>\n", pages, delay,
+                      i, i);
+    }
+    if (page % 20 == 7) {
+        snprintf(text + n, sizeof(text) - (size_t)n,
+                 "<a href=\"/missing/%u\">lost</a>\n", page);
+    }
+    return gev_sleep(delay / 1000.0) < 0 ? -1 : send_text(fd, text);
+}
+
 static int answer(int fd, const char *request)
 {
     char kind[16];
+    unsigned page;
     unsigned size;
     unsigned delay;
     char head[160] = "HTTP/1.1 404 Not Found\r\n"
                      "Content-Length: 0\r\n"
                      "Connection: close\r\n\r\n";
+    if (sscanf(request, "GET /site/%9u/%9u/%9u HTTP/1.", &size, &delay,
+               &page) == 3 &&
+        page < size && delay <= DELAY_MAX) {
+        return send_page(fd, size, delay, page);
+    }
     if (sscanf(request, "GET /%15[a-z]/%9u/%9u HTTP/1.", kind, &size, &delay) !=
             3 ||
         size > BODY_MAX || delay > DELAY_MAX) {

@@ -3,13 +3,18 @@
 #define DEMO_SERVER_H
 
 /** @file demo_server.h
- *  A small HTTP server for fetch to talk to when it is given no URL. It runs in
- *  greenlets of the same thread. Its documents are made to order:
+ *  A small HTTP server for fetch and pool_crawler to talk to when they are
+ * given no URL. It runs in greenlets of the same thread. Its documents are made
+ * to order:
  *
  *      /KIND/SIZE/DELAY
  *
  *  KIND is "fixed" (Content-Length), "chunked" or "close" (ends with the
- *  connection), SIZE is in bytes, and it waits DELAY milliseconds first.
+ *  connection), SIZE is in bytes, and it waits DELAY milliseconds first. And
+ *
+ *      /site/PAGES/DELAY/I
+ *
+ *  is page I of a site of so many pages that link to each other, from 0 on.
  */
 
 /** A running server. */

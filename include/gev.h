@@ -11,11 +11,22 @@
 
 #include <gev/greenlet.h>
 #include <gev/hub.h>
+#include <gev/link.h>
+#include <gev/local.h>
 #include <gev/timeout.h>
+
+#include <gev/channel.h>
+#include <gev/event.h>
+#include <gev/group.h>
+#include <gev/lock.h>
+#include <gev/queue.h>
+#include <gev/wait.h>
+
 
 #include <gev/dns.h>
 #include <gev/socket.h>
 
 #include <gev/debug.h>
+#include <gev/scoped.h>
 
 #endif

@@ -196,8 +196,8 @@ static const struct {
     {SOCK_RAW, IPPROTO_RAW},
 };
 
-/* Nodes and families with all flags, services with all kinds, and a product of
- * it all that is coarse enough to end. */
+/* DNS1: nodes and families with all flags, services with all kinds, and a
+ * product of it all that is coarse enough to end. */
 GEV_TEST(same_as_libc_for_numbers_and_nothing)
 {
     for (size_t n = 0; n < COUNT(nodes); n++) {
@@ -212,6 +212,7 @@ GEV_TEST(same_as_libc_for_numbers_and_nothing)
     }
 }
 
+/* DNS4 */
 GEV_TEST(same_as_libc_for_services)
 {
     for (size_t s = 0; s < COUNT(services); s++) {
@@ -268,6 +269,7 @@ static void resolve_all_numbers(void)
     expect_int_eq(resolve("www.test", "80", AI_NUMERICHOST), EAI_NONAME);
 }
 
+/* DNS3 */
 GEV_TEST(numbers_do_not_park)
 {
     gev_timeout expired = {{0}};
@@ -309,6 +311,7 @@ GEV_TEST(null_result_is_discarded)
     gev_freeaddrinfo(NULL);
 }
 
+/* DNS11 */
 GEV_TEST(names_must_be_ascii_for_idn)
 {
     expect_int_eq(resolve("127.0.0.1", NULL, AI_IDN), 0);

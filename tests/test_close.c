@@ -94,6 +94,7 @@ static void expect_closed(struct user *u)
     expect_int_eq(u->error, EBADF);
 }
 
+/* HUB7, OS8 */
 GEV_TEST(close_wakes_all_who_wait)
 {
     int fds[2];
@@ -189,7 +190,8 @@ static void *close_and_reopen(void *arg)
     return NULL;
 }
 
-/* A waiter that is told of the close only after the number is in use again. */
+/* LOOP17: a waiter that is told of the close only after the number is in use
+ * again. */
 GEV_TEST(close_and_reopen_before_the_waiters_turn)
 {
     int fds[2];

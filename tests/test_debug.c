@@ -122,7 +122,8 @@ static void *spawn_child(void *arg)
     return park_forever(arg);
 }
 
-/* "as a tree by who spawned whom": a child comes after its spawner, deeper. */
+/* UTL2: "as a tree by who spawned whom": a child comes after its spawner,
+ * deeper. */
 GEV_TEST(dump_is_a_tree)
 {
     gev_greenlet *g = spawn_named("parent-6", spawn_child, NULL);
@@ -477,7 +478,7 @@ GEV_TEST(lazy_binding_on_the_smallest_stack)
     gev_unref(g);
 }
 
-/* gev_build_info and gev_version say something. */
+/* TOP17: gev_build_info and gev_version say something. */
 GEV_TEST(version_is_that_of_the_header)
 {
     expect_str_eq(gev_version(), GEV_VERSION);

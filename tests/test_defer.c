@@ -169,7 +169,7 @@ static void *join_and_trace(void *arg)
     return NULL;
 }
 
-/* Defers run before links and joiners hear of the end. */
+/* GLT24: defers run before links and joiners hear of the end. */
 GEV_TEST(defers_run_before_joiners_wake)
 {
     trace_reset();
@@ -268,6 +268,23 @@ GEV_TEST(defer_may_spawn)
     expect_str_eq(trace_text(), "spawned");
 }
 
+static void defer_in_a_callback(void *word)
+{
+    expect_ok(gev_defer(trace_call, word));
+}
+
+/* The hub's, where callbacks run, end with it. */
+GEV_TEST(callbacks_defers_run_at_hub_close)
+{
+    trace_reset();
+    expect_ok(gev_defer(trace_call, word_a));
+    expect_ok(gev_hub_post(gev_hub_get(), defer_in_a_callback, word_b));
+    expect_ok(gev_sleep(0.001));
+    expect_str_eq(trace_text(), "");
+    expect_ok(gev_hub_close());
+    expect_str_eq(trace_text(), "a b");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,6 +300,7 @@ int main(void)
         cmocka_unit_test(greenlets_end_before_mains_defers_run),
         cmocka_unit_test(thousand_defers),
         cmocka_unit_test(defer_may_spawn),
+        cmocka_unit_test(callbacks_defers_run_at_hub_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

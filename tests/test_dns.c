@@ -19,6 +19,7 @@
 
 /* --- answers -------------------------------------------------------------- */
 
+/* DNS2 */
 GEV_TEST(name_gives_both_families)
 {
     static const struct dns_rule rules[] = {{"www.test", .v4 = 2, .v6 = 3},
@@ -123,6 +124,7 @@ GEV_TEST(ipv4_addresses_mapped)
     dns_server_stop(s);
 }
 
+/* DNS5 */
 GEV_TEST(bad_answers_have_their_codes)
 {
     static const struct dns_rule rules[] = {
@@ -295,6 +297,7 @@ GEV_TEST(killed_waiter_leaves_the_others_their_answer)
     dns_server_stop(s);
 }
 
+/* DNS7 */
 GEV_TEST(question_outlives_all_its_waiters)
 {
     static const struct dns_rule rules[] = {{"www.test", .v4 = 1, .delay = 50},

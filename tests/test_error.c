@@ -176,7 +176,7 @@ static const char *stderr_of_a_failure(const char **ret_site)
     return text;
 }
 
-/* Section 1.2: the default writes one line with name, id, spawn site and
+/* HUB10, section 1.2: the default writes one line with name, id, spawn site and
  * error. NULL is back to the default. */
 GEV_TEST(default_handler_writes_one_line)
 {
@@ -218,7 +218,7 @@ GEV_TEST(failures_of_links_children_are_reported)
     gev_unref(g);
 }
 
-/* Section 0: gev_strerror covers errno and gev's own codes. */
+/* EXC1, section 0: gev_strerror covers errno and gev's own codes. */
 GEV_TEST(strerror_has_words_for_every_code)
 {
     expect_str_eq(gev_strerror(ENOENT), strerror(ENOENT));

@@ -81,7 +81,7 @@ static void check_scheduler(void)
     CHILD_CHECK(gev_run(1) == 0);
 }
 
-/* OS1, P2: in the child main goes on, alone. */
+/* OS1, P2, TOP13, HUB20: in the child main goes on, alone. */
 GEV_TEST(fork_in_main_keeps_main_only)
 {
     int count = 0;
@@ -129,7 +129,7 @@ static void *fork_and_wait(void *arg)
     return NULL;
 }
 
-/* Section 12 "Hub": that greenlet is the child's main. */
+/* OS2, section 12 "Hub": that greenlet is the child's main. */
 GEV_TEST(fork_in_a_greenlet_makes_it_main)
 {
     int count = 0;

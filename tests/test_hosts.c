@@ -21,6 +21,7 @@
 
 /* --- files ---------------------------------------------------------------- */
 
+/* DNS9 */
 GEV_TEST(hosts_file_goes_first)
 {
     static const struct dns_rule rules[] = {{"*", .v4 = 1}, {NULL}};
@@ -58,6 +59,7 @@ GEV_TEST(hosts_file_goes_first)
     dns_server_stop(s);
 }
 
+/* DNS10 */
 GEV_TEST(changed_hosts_file_is_seen_at_once)
 {
     static const struct dns_rule rules[] = {{"*", .mood = DNS_NXDOMAIN},
@@ -209,6 +211,7 @@ GEV_TEST(changed_resolv_conf_is_seen)
     dns_server_stop(s);
 }
 
+/* DNS6 */
 GEV_TEST(resolv_conf_says_how_long)
 {
     static const struct dns_rule rules[] = {{"*", .mood = DNS_SILENT}, {NULL}};
@@ -226,6 +229,7 @@ GEV_TEST(resolv_conf_says_how_long)
     dns_server_stop(s);
 }
 
+/* CFG7 */
 GEV_TEST(bad_environment_is_an_error)
 {
     static const struct {

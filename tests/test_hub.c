@@ -28,7 +28,7 @@ static void *sleep_2_ms(void *arg)
     return gev_sleep(0.002) == 0 ? arg : gev_fail(errno);
 }
 
-/* TOP14 */
+/* TOP14, HUB1 */
 GEV_TEST(hub_is_one_a_thread)
 {
     gev_hub *hub = gev_hub_get();
@@ -98,7 +98,7 @@ GEV_TEST(timeouts_are_no_deadlock)
     gev_unref(g);
 }
 
-/* HUB3 */
+/* HUB3, LOOP2 */
 GEV_TEST(run_returns_when_nothing_is_left)
 {
     expect_ok(gev_run(GEV_FOREVER));
@@ -240,7 +240,7 @@ GEV_TEST(post_may_post)
     expect_int_eq(left, 0);
 }
 
-/* Section 2, 12: stats. */
+/* LOOP18, section 2, 12: stats. */
 GEV_TEST(stats_count)
 {
     gev_stats a = get_stats();
@@ -336,7 +336,7 @@ GEV_TEST(close_ends_everything)
     gev_unref(unstarted);
 }
 
-/* HUB4: twice is safe; a new hub follows. */
+/* HUB4, LOOP19: twice is safe; a new hub follows. */
 GEV_TEST(close_can_be_repeated)
 {
     expect_ok(gev_hub_close());
@@ -536,8 +536,9 @@ static void timer_fired(struct ev_loop *loop, ev_timer *w, int events)
     }
 }
 
-/* gev_hub_loop, section 12 "Hub": watchers of the user's own count as able to
- * wake somebody; HUB11: parking in their callbacks is EPERM. */
+/* HUB5, HUB14, LOOP10: gev_hub_loop, section 12 "Hub": watchers of the user's
+ * own count as able to wake somebody; HUB11: parking in their callbacks is
+ * EPERM. */
 GEV_TEST(users_watchers_fire_and_can_wake)
 {
     struct ev_loop *loop = gev_hub_loop(gev_hub_get());
@@ -565,7 +566,7 @@ GEV_TEST(run_waits_for_users_watchers)
     expect_int_eq(t.calls, 1);
 }
 
-/* Unless they are ev_unref()ed. */
+/* LOOP15: unless they are ev_unref()ed. */
 GEV_TEST(unreffed_watchers_do_not_count)
 {
     struct ev_loop *loop = gev_hub_loop(gev_hub_get());
@@ -700,7 +701,8 @@ GEV_TEST(callback_may_spawn)
     expect_str_eq(trace_text(), "spawned");
 }
 
-/* HUB3: limits on gev_run itself are nothing to wait for, a scope's neither. */
+/* HUB3, TMO15: limits on gev_run itself are nothing to wait for, a scope's
+ * neither. */
 GEV_TEST(run_in_a_scope_ends_when_nothing_is_left)
 {
     gev_timeout scope;

@@ -205,7 +205,7 @@ GEV_TEST(links_and_joiners_are_served_in_order)
     gev_unref(target);
 }
 
-/* C5, T8: one that gave up waiting is not woken by the end. */
+/* C5, T8, HUB16: one that gave up waiting is not woken by the end. */
 GEV_TEST(joiner_that_timed_out_is_not_woken_again)
 {
     trace_reset();

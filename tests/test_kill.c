@@ -91,7 +91,7 @@ GEV_TEST(kill_of_what_has_not_begun_does_not_park)
     gev_unref(unstarted);
 }
 
-/* "A kill is sticky": every later park fails too. */
+/* RAW12: "A kill is sticky": every later park fails too. */
 GEV_TEST(kill_fails_every_park_until_the_end)
 {
     struct parks p = {{0}, {0}, 0};
@@ -450,7 +450,7 @@ static void *kill_arg(void *arg)
     return gev_kill(arg, 0) == 0 ? NULL : gev_fail(errno);
 }
 
-/* TOP7: any kind of greenlet, main too. */
+/* TOP7, HUB9: any kind of greenlet, main too. */
 GEV_TEST(main_can_be_killed_and_thrown_at)
 {
     gev_greenlet *g = gev_spawn(throw_into_arg, gev_current());

@@ -530,7 +530,7 @@ static void *defer_a_switch(void *arg)
     return NULL;
 }
 
-/* gev_switch: EPERM in a callback and in a defer. */
+/* RAW20: gev_switch: EPERM in a callback and in a defer. */
 GEV_TEST(switch_is_refused_in_callbacks_and_defers)
 {
     int runs = 0;
@@ -668,7 +668,7 @@ static void note_current_in_hub(void *arg)
     *(gev_greenlet **)arg = gev_current();
 }
 
-/* RAW11: main and the hub are greenlets too. */
+/* RAW11, TOP4: main and the hub are greenlets too. */
 GEV_TEST(current_is_whoever_runs)
 {
     gev_greenlet *main_one = gev_current();
@@ -798,7 +798,7 @@ GEV_TEST(value_may_come_from_anyone)
     gev_unrefall(g, 3);
 }
 
-/* RAW1: the hub becomes the parent of one that is started. */
+/* RAW1, GLT1: the hub becomes the parent of one that is started. */
 GEV_TEST(start_hands_a_raw_greenlet_to_the_hub)
 {
     gev_greenlet *g = gev_new(return_arg, P(2));

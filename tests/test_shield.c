@@ -141,6 +141,21 @@ GEV_TEST(scope_begun_inside_the_shield_fires)
     expect_true(gev_timeout_end(&outer));
 }
 
+/* A scope begun inside a shield that has ended is outside of the next one. */
+GEV_TEST(scope_of_an_ended_shield_is_masked_by_the_next)
+{
+    gev_timeout t = {0};
+    gev_shield_begin();
+    expect_ok(gev_timeout_begin_error(&t, 0.001, EPROTO));
+    gev_shield_end();
+    gev_shield_begin();
+    expect_ok(gev_sleep(0.005));
+    expect_true(gev_timeout_expired(&t));
+    gev_shield_end();
+    expect_fail(gev_yield(), EPROTO);
+    expect_true(gev_timeout_end(&t));
+}
+
 /* The timeout of the call itself works. */
 GEV_TEST(call_timeouts_work_in_a_shield)
 {
@@ -250,6 +265,7 @@ int main(void)
         cmocka_unit_test(outer_scope_waits_for_the_end_of_the_shield),
         cmocka_unit_test(expired_outer_scope_is_masked_too),
         cmocka_unit_test(scope_begun_inside_the_shield_fires),
+        cmocka_unit_test(scope_of_an_ended_shield_is_masked_by_the_next),
         cmocka_unit_test(call_timeouts_work_in_a_shield),
         cmocka_unit_test(shields_nest),
         cmocka_unit_test(shield_end_without_begin_does_nothing),

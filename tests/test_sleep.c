@@ -24,7 +24,7 @@ static void *sleep_and_trace(void *arg)
     return NULL;
 }
 
-/* TOP5 */
+/* TOP5, THR4 */
 GEV_TEST(sleep_never_ends_early)
 {
     const double seconds[] = {0.0001, 0.0004, 0.001, 0.0015, 0.0101, 0.03};
@@ -36,7 +36,8 @@ GEV_TEST(sleep_never_ends_early)
     }
 }
 
-/* T3: loop time is refreshed before a timer is armed after a long burst. */
+/* T3, LOOP8: loop time is refreshed before a timer is armed after a long burst.
+ */
 GEV_TEST(sleep_after_a_cpu_burst_is_not_shortened)
 {
     expect_ok(gev_sleep(0.001));
@@ -155,7 +156,7 @@ static void *yield_until(void *arg)
     return NULL;
 }
 
-/* T1, LOOP5: timers fire and I/O is seen however busy the queue is. */
+/* T1, LOOP5, TOP15: timers fire and I/O is seen however busy the queue is. */
 GEV_TEST(busy_queue_does_not_starve_timers_or_io)
 {
     bool stop = false;

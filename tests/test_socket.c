@@ -160,6 +160,7 @@ GEV_TEST(making_checks_its_arguments)
     expect_ok(gev_close(fd));
 }
 
+/* OS7 */
 GEV_TEST(foreign_descriptors_are_adopted)
 {
     int fds[2];
@@ -570,6 +571,7 @@ GEV_TEST(acceptors_share_a_listener)
 
 /* --- cancel_wait ---------------------------------------------------------- */
 
+/* HUB6 */
 GEV_TEST(cancel_wait_wakes_all)
 {
     int fds[2];

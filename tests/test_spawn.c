@@ -211,7 +211,7 @@ static void *note_states(void *arg)
     return P(5);
 }
 
-/* GLT5-GLT9, section 12 "States" */
+/* GLT5, GLT6, GLT7, GLT8, GLT9, section 12 "States" */
 GEV_TEST(states_follow_the_life_of_a_greenlet)
 {
     int wrong = -1;
@@ -340,7 +340,7 @@ static gev_greenlet *spawn_with_a_local(void)
     return g;
 }
 
-/* C11 */
+/* C11, GLT24 */
 GEV_TEST(spawn_copy_keeps_a_copy_of_the_argument)
 {
     gev_greenlet *g = spawn_with_a_local();
@@ -480,7 +480,7 @@ GEV_TEST(names_default_to_the_function_and_can_be_set)
     gev_unref(g);
 }
 
-/* GLT27 */
+/* GLT27, CFG5 */
 GEV_TEST(spawn_site_is_file_and_line)
 {
     char site[300];

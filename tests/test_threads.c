@@ -165,7 +165,7 @@ static void *post_a_wake(void *arg)
     return P(gev_hub_post(w->hub, switch_waiter, w) != 0);
 }
 
-/* A post wakes a hub that sleeps for ever. */
+/* LOOP12: a post wakes a hub that sleeps for ever. */
 GEV_TEST(post_wakes_a_sleeping_hub)
 {
     gev_waiter waiter = {{NULL}};
@@ -303,7 +303,7 @@ static void *use_foreign(void *arg)
     return P(gev_hub_close() == 0 ? right : -1);
 }
 
-/* P9: another thread's greenlet: EPERM. */
+/* P9, HUB18: another thread's greenlet: EPERM. */
 GEV_TEST(foreign_greenlets_are_eperm)
 {
     gev_greenlet *g = gev_spawn(return_arg, P(1));

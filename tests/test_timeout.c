@@ -28,7 +28,7 @@ GEV_TEST(scope_that_ends_in_time_does_nothing)
     expect_false(gev_timeout_expired(&t));
 }
 
-/* TMO1, TMO3 */
+/* TMO1, TMO3, TMO7 */
 GEV_TEST(expired_scope_fails_every_park_until_its_end)
 {
     gev_timeout t = {0};
@@ -152,6 +152,7 @@ GEV_TEST(scope_with_a_code_of_its_own)
     expect_true(gev_timeout_end(&t));
 }
 
+/* TMO4 */
 GEV_TEST(left_counts_down_to_zero)
 {
     gev_timeout t = {0};
@@ -303,7 +304,7 @@ static void *begin_and_park(void *arg)
     gev_exit(arg);
 }
 
-/* TMO13, section 12 "Scopes": dropped when their greenlet ends. */
+/* TMO8, TMO13, section 12 "Scopes": dropped when their greenlet ends. */
 GEV_TEST(scopes_left_open_are_dropped)
 {
     gev_greenlet *g[4];

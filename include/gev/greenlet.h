@@ -32,8 +32,11 @@
  *
  *  Greenlets start in the order they were spawned, never inside gev_spawn()
  *  but at the spawner's next park. Ready greenlets run first in, first out.
+ *
+ *  What is to happen when one ends is in <gev/link.h>, which this includes.
  */
 #include <gev/base.h>
+#include <gev/link.h>
 
 #include <sys/types.h>
 
@@ -614,6 +617,16 @@ GEV_API int gev_set_name(gev_greenlet *g, const char *name);
  */
 GEV_API uint64_t gev_id(const gev_greenlet *g);
 
+/** The number of the greenlet that made it, dead or alive: with gev_id(), the
+ *  tree of who spawned whom. 0: the hub (a callback, gev_hub_spawn(), a link),
+ *  and for main itself.
+ *
+ *  Parks:  no.
+ *  Source: Greenlet.spawning_greenlet (GLT27)
+ *  @since 0.1
+ */
+GEV_API uint64_t gev_spawner_id(const gev_greenlet *g);
+
 /** Where it was spawned, as "file:line"; "" if that is not known.
  *
  *  Parks:  no.
@@ -653,7 +666,8 @@ GEV_API GEV_NORETURN void gev_exit(void *value);
 
 /** Has @p fn called with @p arg when the current greenlet ends, however it
  *  ends: return, gev_exit(), kill. Last in, first out; before its links. fn
- *  must not park (EPERM). main's run at gev_hub_close().
+ *  must not park (EPERM). main's run at gev_hub_close(), then those of
+ *  callbacks, which are the hub's.
  *
  *  Parks:  no.
  *  @return 0, or -1 on error
@@ -702,104 +716,6 @@ GEV_API void gev_shield_begin(void);
  *  @since 0.1
  */
 GEV_API void gev_shield_end(void);
-
-/** @}
- *  @name Links @{ */
-
-/** Called once, after @p g ended, in the order of the links; never inline. */
-typedef void (*gev_link_fn)(gev_greenlet *g, void *arg);
-
-/** Which ends a link is for. */
-enum gev_link_which {
-    GEV_LINK_ANY = 0,   /**< every end */
-    GEV_LINK_VALUE = 1, /**< a successful one; a kill is one */
-    GEV_LINK_ERROR = 2  /**< a failure */
-};
-
-/** Has @p fn called when @p g has ended, in a greenlet of its own: it may
- *  park. Also for one that has ended already.
- *
- *  Parks:  no.
- *  Owns:   the link holds a reference to g until it ran.
- *  @return 0, or -1 on error
- *
- *  Errors:
- *    EINVAL  NULL
- *    EPERM   another thread's
- *    ENOMEM  no memory for the link
- *  Source: Greenlet.link (GLT17)
- *  @since 0.1
- */
-GEV_API int gev_link(gev_greenlet *g, gev_link_fn fn, void *arg);
-
-/** gev_link() for a successful end only; a kill is one.
- *
- *  Parks:  no.
- *
- *  Errors: as gev_link().
- *  Source: Greenlet.link_value (GLT18)
- *  @since 0.1
- */
-GEV_API int gev_link_value(gev_greenlet *g, gev_link_fn fn, void *arg);
-
-/** gev_link() for a failure only.
- *
- *  Parks:  no.
- *
- *  Errors: as gev_link().
- *  Source: Greenlet.link_exception (GLT18)
- *  @since 0.1
- */
-GEV_API int gev_link_error(gev_greenlet *g, gev_link_fn fn, void *arg);
-
-/** The cheapest link: @p fn runs in the hub and must not park (EPERM).
- *
- *  Parks:  no.
- *
- *  Errors: as gev_link().
- *  Source: Greenlet.rawlink (GLT19)
- *  @since 0.1
- */
-GEV_API int gev_rawlink(gev_greenlet *g, gev_link_fn fn, void *arg);
-
-/** Takes back the oldest link of this pair that has not run; also from inside
- *  another link. Unknown: 0.
- *
- *  Parks:  no.
- *  @return 0, or -1 on error
- *
- *  Errors:
- *    EINVAL  g is NULL
- *    EPERM   another thread's
- *  Source: Greenlet.unlink (GLT20)
- *  @since 0.1
- */
-GEV_API int gev_unlink(gev_greenlet *g, gev_link_fn fn, void *arg);
-
-/** Has g's end thrown into @p receiver: GEV_ELINKDONE, GEV_ELINKFAILED or
- *  GEV_ELINKKILLED, as gev_throw() would. gev_linked() then tells whose.
- *
- *  Parks:  no.
- *  @param which  GEV_LINK_ANY, GEV_LINK_VALUE or GEV_LINK_ERROR
- *  @return 0, or -1 on error
- *
- *  Errors:
- *    EINVAL  NULL, or no such which
- *    EPERM   another thread's
- *    ENOMEM  no memory for the link
- *  @since 0.1
- */
-GEV_API int gev_link_to(gev_greenlet *g, gev_greenlet *receiver, int which);
-
-/** Whose end was last thrown into the current greenlet; NULL: none yet.
- *
- *  Parks:  no.
- *  Owns:   borrowed, until the next such code is delivered.
- *
- *  Errors: none.
- *  @since 0.1
- */
-GEV_API gev_greenlet *gev_linked(void);
 
 /** @} */
 

@@ -49,6 +49,18 @@ typedef struct gev_stats {
  */
 GEV_API gev_hub *gev_hub_get(void);
 
+/** The hub a greenlet belongs to, whether it has ended or not.
+ *
+ *  Parks:  no.
+ *  Owns:   borrowed.
+ *  @return the hub; NULL for NULL, and once the hub is closed
+ *
+ *  Errors: none.
+ *  Source: Greenlet.loop (GLT29)
+ *  @since 0.1
+ */
+GEV_API gev_hub *gev_hub_of(const gev_greenlet *g);
+
 /** libev's loop of this hub, for watchers of your own. They count as able to
  *  wake somebody unless you ev_unref() them. Their callbacks run in the hub
  *  and must not park. A forked child has another loop.
@@ -76,6 +88,23 @@ GEV_API struct ev_loop *gev_hub_loop(gev_hub *hub);
  *  @since 0.1
  */
 GEV_API int gev_hub_close(void);
+
+/** Has @p fn called when this thread's hub closes (gev_hub_close(), or the end
+ *  of the thread), the youngest first: no greenlet is left then and main's
+ *  defers have run, but gev_hub_loop() is still there. For libraries that keep
+ *  something for each hub. fn must not park (EPERM). In a forked child it is
+ *  called too, when the child's hub closes.
+ *
+ *  Parks:  no.
+ *  @return 0, or -1 on error
+ *
+ *  Errors:
+ *    EINVAL  fn is NULL
+ *    ENOMEM  no memory to remember it
+ *    ENOMEM, EMFILE  the thread's hub could not be made
+ *  @since 0.1
+ */
+GEV_API int gev_hub_defer(void (*fn)(void *), void *arg);
 
 /** Holds the hub: while held, nobody gets EDEADLK and gev_run() goes on. For
  *  whoever lets another thread wake it.
@@ -135,6 +164,38 @@ GEV_API int gev_hub_spawn(gev_hub *hub, gev_fn fn, void *arg);
 GEV_API void gev_set_error_handler(void (*fn)(gev_greenlet *g, int error,
                                               void *arg),
                                    void *arg);
+
+/** Has @p fn called for every greenlet of this hub that is started, right after
+ *  it was: by gev_start() and gev_start_later(), and by whatever spawns with a
+ *  handle, not by gev_spawn_raw() and gev_hub_spawn(). It runs in whoever
+ *  spawns, must not park (EPERM), and may do with g what it likes: name it,
+ *  link to it, kill it. What it spawns itself is seen, too: use
+ *  gev_spawn_raw() there. The same pair is added once.
+ *
+ *  Parks:  no.
+ *  @return 0, or -1 on error
+ *
+ *  Errors:
+ *    EINVAL  fn is NULL
+ *    ENOMEM  no memory to remember it
+ *  Source: Greenlet.add_spawn_callback (GLT28)
+ *  @since 0.1
+ */
+GEV_API int gev_add_spawn_hook(void (*fn)(gev_greenlet *g, void *arg),
+                               void *arg);
+
+/** Takes it back, also from inside a hook. Unknown: 0.
+ *
+ *  Parks:  no.
+ *  @return 0, or -1 on error
+ *
+ *  Errors:
+ *    ENOMEM, EMFILE  the thread's hub could not be made
+ *  Source: Greenlet.remove_spawn_callback (GLT28)
+ *  @since 0.1
+ */
+GEV_API int gev_remove_spawn_hook(void (*fn)(gev_greenlet *g, void *arg),
+                                  void *arg);
 
 /** Sets the allocator of the whole process, for libev and c-ares too. It acts
  *  as realloc(3): n == 0 frees and returns NULL, NULL means out of memory. It

@@ -16,14 +16,17 @@ enum gev__fault_point {
     GEV__FAULT_ALLOC, /* every gev__realloc family call that asks for memory */
     GEV__FAULT_READ,  /* read readv recv recvfrom recvmsg */
     GEV__FAULT_WRITE, /* write writev send sendto sendmsg sendfile */
-    GEV__FAULT_OPEN,  /* socket socketpair pipe2 dup eventfd pidfd_open */
+    GEV__FAULT_OPEN,  /* socket socketpair pipe2 dup eventfd pidfd_open open */
     GEV__FAULT_ACCEPT,
     GEV__FAULT_CONNECT,
     GEV__FAULT_BIND,    /* bind listen */
     GEV__FAULT_SOCKOPT, /* getsockopt setsockopt get*name getfl setfl fstat */
     GEV__FAULT_POLL,
-    GEV__FAULT_WAIT, /* waitpid */
-    GEV__FAULT_MMAP, /* mmap mprotect madvise */
+    GEV__FAULT_WAIT,    /* waitpid */
+    GEV__FAULT_MMAP,    /* mmap mprotect madvise */
+    GEV__FAULT_PROCESS, /* vfork and what its child does up to exec; kill */
+    GEV__FAULT_THREAD,  /* starting a thread */
+    GEV__FAULT_FILE,    /* fsync stat fchmod fchown rename realpath */
     GEV__FAULT_POINTS
 };
 

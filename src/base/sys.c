@@ -6,7 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -17,6 +20,16 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* the same on all architectures; Linux 5.3 */
 #endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424 /* Linux 5.1 */
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* Linux 5.9 */
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2) /* Linux 5.11 */
+#endif
+#define WAIT_BY_PIDFD ((idtype_t)3) /* P_PIDFD, Linux 5.4 */
 
 /* What libc returned, as the inside wants it. */
 GEV__INLINE ssize_t result(ssize_t rc)
@@ -498,4 +511,239 @@ int gev__sys_madvise(void *p, size_t n, int advice)
 int gev__sys_mincore(void *p, size_t n, unsigned char *map)
 {
     return (int)result(mincore(p, n, map));
+}
+
+/* --- processes ------------------------------------------------------------ */
+
+pid_t gev__sys_vfork(void (*child)(void *), void *arg)
+{
+    int injected = gev__fault_hit(GEV__FAULT_PROCESS);
+
+    if (injected != 0 && injected != EINTR) {
+        return -injected;
+    }
+    pid_t pid = vfork(); /* NOLINT(clang-analyzer-security.insecureAPI.vfork) */
+    if (pid == 0) {
+        child(arg);
+        _exit(127);
+    }
+    return (pid_t)result(pid);
+}
+
+int gev__sys_execve(const char *file, char *const argv[], char *const env[])
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, execve(file, argv, env));
+    return (int)rc;
+}
+
+int gev__sys_setsid(void)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, setsid());
+    return (int)rc;
+}
+
+int gev__sys_setpgid(pid_t pid, pid_t group)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, setpgid(pid, group));
+    return (int)rc;
+}
+
+int gev__sys_chdir(const char *path)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, chdir(path));
+    return (int)rc;
+}
+
+int gev__sys_dup2(int fd, int target)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, dup2(fd, target));
+    return (int)rc;
+}
+
+int gev__sys_dup_from(int fd, int least)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, fcntl(fd, F_DUPFD_CLOEXEC, least));
+    return (int)rc;
+}
+
+int gev__sys_getfd(int fd)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, fcntl(fd, F_GETFD));
+    return (int)rc;
+}
+
+int gev__sys_setfd(int fd, int flags)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, fcntl(fd, F_SETFD, flags));
+    return (int)rc;
+}
+
+int gev__sys_cloexec_from(unsigned first)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS,
+          (int)syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC));
+    return (int)rc;
+}
+
+int gev__sys_open(const char *path, int flags, mode_t mode)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_OPEN, open(path, flags | O_CLOEXEC, mode));
+    return (int)rc;
+}
+
+ssize_t gev__sys_getdents(int fd, void *buf, size_t n)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_PROCESS, syscall(SYS_getdents64, fd, buf, n));
+    return rc;
+}
+
+rlim_t gev__sys_fd_limit(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? RLIM_INFINITY
+                                                : limit.rlim_cur;
+}
+
+/* What waitid tells, as waitpid would have said it. */
+static int wait_status(const siginfo_t *info)
+{
+    switch (info->si_code) {
+    case CLD_EXITED:
+        return (info->si_status & 0xff) << 8;
+    case CLD_DUMPED:
+        return info->si_status | 0x80;
+    default:
+        return info->si_status;
+    }
+}
+
+int gev__sys_reap(pid_t pid, int pidfd, int *ret_status)
+{
+    siginfo_t info = {.si_pid = 0};
+    ssize_t rc = -EINVAL;
+
+    if (pidfd >= 0) {
+        RETRY(rc, GEV__FAULT_WAIT,
+              waitid(WAIT_BY_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG));
+    }
+    if (rc == -EINVAL) {
+        RETRY(rc, GEV__FAULT_WAIT,
+              waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG));
+    }
+    if (rc < 0 || info.si_pid == 0) {
+        return (int)rc;
+    }
+    *ret_status = wait_status(&info);
+    return 1;
+}
+
+int gev__sys_kill(pid_t pid, int pidfd, int signum)
+{
+    ssize_t rc = -ENOSYS;
+
+    if (pidfd >= 0) {
+        RETRY(rc, GEV__FAULT_PROCESS,
+              (int)syscall(SYS_pidfd_send_signal, pidfd, signum, NULL, 0));
+    }
+    if (rc == -ENOSYS) {
+        RETRY(rc, GEV__FAULT_PROCESS, kill(pid, signum));
+    }
+    return (int)rc;
+}
+
+/* --- files ---------------------------------------------------------------- */
+
+ssize_t gev__sys_pread(int fd, void *buf, size_t n, off_t offset)
+{
+    ssize_t rc;
+    RETRY_IF(rc, hit_io(GEV__FAULT_READ, fd, &n), pread(fd, buf, n, offset));
+    return rc;
+}
+
+ssize_t gev__sys_pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+    ssize_t rc;
+    RETRY_IF(rc, hit_io(GEV__FAULT_WRITE, fd, &n), pwrite(fd, buf, n, offset));
+    return rc;
+}
+
+ssize_t gev__sys_read_nowait(int fd, void *buf, size_t n, off_t offset)
+{
+    ssize_t rc;
+    RETRY_IF(rc, hit_io(GEV__FAULT_READ, fd, &n),
+             preadv2(fd, &(struct iovec){buf, n}, 1, offset, RWF_NOWAIT));
+    return rc;
+}
+
+ssize_t gev__sys_write_nowait(int fd, const void *buf, size_t n, off_t offset)
+{
+    ssize_t rc;
+    struct iovec iov = {(void *)(uintptr_t)buf, n};
+    RETRY_IF(rc, hit_io(GEV__FAULT_WRITE, fd, &iov.iov_len),
+             pwritev2(fd, &iov, 1, offset, RWF_NOWAIT));
+    return rc;
+}
+
+int gev__sys_fsync(int fd)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, fsync(fd));
+    return (int)rc;
+}
+
+int gev__sys_stat(const char *path, struct stat *st)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, stat(path, st));
+    return (int)rc;
+}
+
+int gev__sys_fchmod(int fd, mode_t mode)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, fchmod(fd, mode));
+    return (int)rc;
+}
+
+int gev__sys_fchown(int fd, uid_t uid, gid_t gid)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, fchown(fd, uid, gid));
+    return (int)rc;
+}
+
+int gev__sys_rename(const char *from, const char *to)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, rename(from, to));
+    return (int)rc;
+}
+
+int gev__sys_realpath(const char *path, char *ret_path)
+{
+    ssize_t rc;
+    RETRY(rc, GEV__FAULT_FILE, realpath(path, ret_path) == NULL ? -1 : 0);
+    return (int)rc;
+}
+
+unsigned gev__sys_cpus(void)
+{
+    cpu_set_t set;
+
+    /* More processors than the set has bits for: any number will do. */
+    return sched_getaffinity(0, sizeof(set), &set) == 0
+               ? (unsigned)CPU_COUNT(&set)
+               : 1;
 }

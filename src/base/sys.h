@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -74,5 +75,48 @@ int gev__sys_madvise(void *p, size_t n, int advice);
 long gev__sys_mapped(void);
 #endif
 int gev__sys_mincore(void *p, size_t n, unsigned char *map);
+
+/* --- processes: most run in the child, between vfork and exec ------------- */
+
+/* Forks as vfork(2) does: this thread goes on when the child has called exec or
+ * has ended. child(arg) runs in the child on this very stack, and must not
+ * return. Tools may make a fork of it, with memory of its own. */
+pid_t gev__sys_vfork(void (*child)(void *), void *arg);
+int gev__sys_execve(const char *file, char *const argv[], char *const env[]);
+int gev__sys_setsid(void);
+int gev__sys_setpgid(pid_t pid, pid_t group);
+int gev__sys_chdir(const char *path);
+int gev__sys_dup2(int fd, int target);
+int gev__sys_dup_from(int fd, int least); /* close-on-exec, >= least */
+int gev__sys_getfd(int fd);               /* FD_CLOEXEC or 0 */
+int gev__sys_setfd(int fd, int flags);
+/* Sets close-on-exec on all from first on. -ENOSYS, -EINVAL: old kernel. */
+int gev__sys_cloexec_from(unsigned first);
+/* close-on-exec is added */
+int gev__sys_open(const char *path, int flags, mode_t mode);
+ssize_t gev__sys_getdents(int fd, void *buf, size_t n); /* linux_dirent64 */
+rlim_t gev__sys_fd_limit(void);
+/* Reaps one child that has ended, by pidfd if that is >= 0. 1, with *ret_status
+ * as waitpid's; 0: not yet; -ECHILD. */
+int gev__sys_reap(pid_t pid, int pidfd, int *ret_status);
+/* Signals a child not yet reaped, by pidfd if that is >= 0. */
+int gev__sys_kill(pid_t pid, int pidfd, int signum);
+
+/* --- files ---------------------------------------------------------------- */
+
+ssize_t gev__sys_pread(int fd, void *buf, size_t n, off_t offset);
+ssize_t gev__sys_pwrite(int fd, const void *buf, size_t n, off_t offset);
+/* Only what needs no waiting for a disk: -EAGAIN, or -EOPNOTSUPP where the file
+ * system cannot tell. offset -1: the descriptor's own, which moves. */
+ssize_t gev__sys_read_nowait(int fd, void *buf, size_t n, off_t offset);
+ssize_t gev__sys_write_nowait(int fd, const void *buf, size_t n, off_t offset);
+int gev__sys_fsync(int fd);
+int gev__sys_stat(const char *path, struct stat *st);
+int gev__sys_fchmod(int fd, mode_t mode);
+int gev__sys_fchown(int fd, uid_t uid, gid_t gid);
+int gev__sys_rename(const char *from, const char *to);
+int gev__sys_realpath(const char *path, char *ret_path); /* PATH_MAX bytes */
+
+unsigned gev__sys_cpus(void); /* that this thread may run on; at least 1 */
 
 #endif

@@ -6,76 +6,52 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/strerror.h"
+#include "debug/census.h"
+#include "hub/local.h"
 #include "hub/sched.h"
+#include "sync/deadlock.h"
 
 #include <gev/debug.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The greenlets of a hub, by id, and again by spawner and id: the children of
  * one stand together. */
 struct census {
-    const struct gev_greenlet **by_id;
-    const struct gev_greenlet **by_spawner;
-    size_t n;
-    size_t capacity;
+    struct gev__census all;
+    struct gev_greenlet **by_spawner;
 };
-
-static void count_one(struct gev_greenlet *g, void *arg)
-{
-    size_t *n = arg;
-
-    (void)g;
-    (*n)++;
-}
-
-static void list_one(struct gev_greenlet *g, void *arg)
-{
-    struct census *c = arg;
-
-    if (c->n < c->capacity) {
-        c->by_id[c->n] = g;
-        c->by_spawner[c->n] = g;
-        c->n++;
-    }
-}
 
 static int compare_numbers(uint64_t x, uint64_t y)
 {
     return (x > y) - (x < y);
 }
 
-static int compare_ids(const void *a, const void *b)
-{
-    return compare_numbers((*(const struct gev_greenlet *const *)a)->id,
-                           (*(const struct gev_greenlet *const *)b)->id);
-}
-
 static int compare_spawners(const void *a, const void *b)
 {
-    int order =
-        compare_numbers((*(const struct gev_greenlet *const *)a)->spawner,
-                        (*(const struct gev_greenlet *const *)b)->spawner);
+    const struct gev_greenlet *x = *(struct gev_greenlet *const *)a;
+    const struct gev_greenlet *y = *(struct gev_greenlet *const *)b;
+    int order = compare_numbers(x->spawner, y->spawner);
 
-    return order != 0 ? order : compare_ids(a, b);
+    return order != 0 ? order : compare_numbers(x->id, y->id);
 }
 
 static int take_census(struct gev_hub *hub, struct census *c)
 {
-    size_t n = 1; /* main is on no slot */
+    const size_t size = sizeof(struct gev_greenlet *);
+    int rc = gev__census_take(hub, &c->all);
 
-    gev__stack_foreach(&hub->stacks, count_one, &n);
-    c->by_id = gev__reallocarray(NULL, n, 2 * sizeof(*c->by_id));
-    if (c->by_id == NULL) {
+    if (rc < 0) {
+        return rc;
+    }
+    c->by_spawner = gev__reallocarray(NULL, c->all.n, size);
+    if (c->by_spawner == NULL) {
+        gev__census_free(&c->all);
         return -ENOMEM;
     }
-    c->by_spawner = c->by_id + n;
-    c->capacity = n;
-    c->n = 0;
-    gev__stack_foreach(&hub->stacks, list_one, c);
-    list_one(&hub->main_storage, c);
-    qsort(c->by_id, c->n, sizeof(*c->by_id), compare_ids);
-    qsort(c->by_spawner, c->n, sizeof(*c->by_spawner), compare_spawners);
+    memcpy(c->by_spawner, c->all.by_id, c->all.n * size);
+    qsort(c->by_spawner, c->all.n, size, compare_spawners);
     return 0;
 }
 
@@ -83,14 +59,14 @@ static int take_census(struct gev_hub *hub, struct census *c)
 static const struct gev_greenlet *find(const struct census *c, uint64_t id)
 {
     size_t low = 0;
-    size_t high = c->n;
+    size_t high = c->all.n;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (c->by_id[mid]->id == id) {
-            return c->by_id[mid];
+        if (c->all.by_id[mid]->id == id) {
+            return c->all.by_id[mid];
         }
-        if (c->by_id[mid]->id < id) {
+        if (c->all.by_id[mid]->id < id) {
             low = mid + 1;
         } else {
             high = mid;
@@ -103,7 +79,7 @@ static const struct gev_greenlet *find(const struct census *c, uint64_t id)
 static size_t first_child(const struct census *c, uint64_t spawner, uint64_t id)
 {
     size_t low = 0;
-    size_t high = c->n;
+    size_t high = c->all.n;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
@@ -128,19 +104,59 @@ static const char *state_word(const struct gev_greenlet *g)
     return words[g->state];
 }
 
+/* What g waits for, of the kinds that have nothing to say but where it is. */
+static const char *object_word(const struct gev_greenlet *g)
+{
+    static const char *const words[] = {
+        [GEV__WAIT_WAITER] = "waiter",
+        [GEV__WAIT_EVENT] = "event",
+        [GEV__WAIT_RESULT] = "result",
+        [GEV__WAIT_SEMAPHORE] = "semaphore",
+        [GEV__WAIT_LOCK] = "lock",
+        [GEV__WAIT_COND] = "condition",
+        [GEV__WAIT_BARRIER] = "barrier",
+        [GEV__WAIT_RWLOCK] = "read-write lock",
+        [GEV__WAIT_QUEUE_GET] = "a get from queue",
+        [GEV__WAIT_QUEUE_PUT] = "a put to queue",
+        [GEV__WAIT_QUEUE_JOIN] = "the end of queue",
+        [GEV__WAIT_CHANNEL_SEND] = "a send to channel",
+        [GEV__WAIT_CHANNEL_RECV] = "a receive from channel",
+        [GEV__WAIT_GROUP] = "group",
+        [GEV__WAIT_THREADPOOL] = "thread pool",
+        [GEV__WAIT_PROCESS] = "process",
+        [GEV__WAIT_WORKERS] = "workers",
+        [GEV__WAIT_STREAM] = "stream",
+        [GEV__WAIT_SERVER] = "server",
+    };
+    const char *word =
+        g->wait_kind < gev__array_len(words) ? words[g->wait_kind] : NULL;
+
+    return word != NULL ? word : "object";
+}
+
+/* Who has the lock that g waits for. */
+static void print_holder(FILE *out, const struct gev_greenlet *g)
+{
+    const struct gev_greenlet *holder = gev__deadlock_holder(g);
+
+    if (holder != NULL) {
+        fprintf(out, " held by %llu \"%s\"", (unsigned long long)holder->id,
+                holder->name);
+    }
+}
+
 static void print_wait(FILE *out, const struct gev_greenlet *g)
 {
     long number = (long)(intptr_t)g->wait_object;
     const struct gev_greenlet *other = g->wait_object;
 
-    switch ((enum gev__wait_kind)g->wait_kind) {
+    switch ((enum gev__wait_kind)(g->wait_kind & ~GEV__WAIT_DIRECT)) {
     case GEV__WAIT_NONE:
         break;
     case GEV__WAIT_SLEEP:
         fprintf(out, " sleeping");
         break;
     case GEV__WAIT_JOIN:
-    case GEV__WAIT_JOIN_DIRECT:
         if (other == NULL) {
             fprintf(out, " joining");
             break;
@@ -156,9 +172,6 @@ static void print_wait(FILE *out, const struct gev_greenlet *g)
         break;
     case GEV__WAIT_POLL:
         fprintf(out, " polling %ld descriptors", number);
-        break;
-    case GEV__WAIT_WAITER:
-        fprintf(out, " on waiter %p", g->wait_object);
         break;
     case GEV__WAIT_DNS:
         fprintf(out, " resolving \"%s\"", (const char *)g->wait_object);
@@ -177,6 +190,13 @@ static void print_wait(FILE *out, const struct gev_greenlet *g)
         break;
     case GEV__WAIT_RUN:
         fprintf(out, " until nothing is left to run");
+        break;
+    case GEV__WAIT_SEVERAL:
+        fprintf(out, " on %ld objects", number);
+        break;
+    default:
+        fprintf(out, " on %s %p", object_word(g), g->wait_object);
+        print_holder(out, g);
         break;
     }
 }
@@ -202,6 +222,9 @@ static void print_one(FILE *out, const struct gev_greenlet *g, unsigned depth,
     if (g->alerts & GEV__ALERT_KILLED) {
         fputs(" killed", out);
     }
+    if (g->locals != NULL) {
+        fprintf(out, " %zu locals", gev__locals_count(g));
+    }
     fputc('\n', out);
 }
 
@@ -218,7 +241,7 @@ static void print_below(FILE *out, const struct census *c,
     size_t i = first_child(c, g->id, 2); /* hub and main are roots */
 
     for (;;) {
-        if (i < c->n && c->by_spawner[i]->spawner == g->id) {
+        if (i < c->all.n && c->by_spawner[i]->spawner == g->id) {
             g = c->by_spawner[i];
             depth++;
             print_one(out, g, depth < DEPTH_MAX ? depth : DEPTH_MAX, now);
@@ -242,17 +265,18 @@ static int dump(struct gev_hub *hub, FILE *out)
     if (rc < 0) {
         return rc;
     }
-    fprintf(out, "gev: %zu greenlets, %llu switches, %llu turns\n", c.n,
+    fprintf(out, "gev: %zu greenlets, %llu switches, %llu turns\n", c.all.n,
             (unsigned long long)hub->switches, (unsigned long long)hub->turns);
-    for (size_t i = 0; i < c.n; i++) {
-        const struct gev_greenlet *g = c.by_id[i];
+    for (size_t i = 0; i < c.all.n; i++) {
+        const struct gev_greenlet *g = c.all.by_id[i];
         /* Roots: hub, main, and those whose spawner is gone. */
         if (g->id <= 1 || find(&c, g->spawner) == NULL) {
             print_one(out, g, 0, now);
             print_below(out, &c, g, now);
         }
     }
-    gev__free((void *)(uintptr_t)c.by_id);
+    gev__free(c.by_spawner);
+    gev__census_free(&c.all);
     return ferror(out) ? -EIO : 0;
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
+#include "hub/waitq.h"
 
 /* A greenlet that ignores its failing parks would spin and starve the others:
  * every so often it yields for real before it is refused. */
@@ -94,6 +95,7 @@ int gev__park_check(struct gev_hub *hub)
             g != hub->main_greenlet) {
             /* Who parks may have put nodes of his stack on lists: it stays. */
             g->flags |= GEV__STACK_IN_USE;
+            gev__waits_leave(g);
             gev__greenlet_ref(g);
             gev__greenlet_exit(g, NULL);
         }
@@ -209,6 +211,11 @@ void gev_shield_end(void)
     struct gev_hub *hub = gev__hub_get();
 
     if (hub != NULL && hub->current->shields > 0) {
-        hub->current->shields--;
+        unsigned depth = --hub->current->shields;
+        /* Begun inside this shield: outside of the next one. */
+        for (struct gev__scope *s = hub->current->scopes; s != NULL;
+             s = s->outer) {
+            s->shields = s->shields > depth ? (uint16_t)depth : s->shields;
+        }
     }
 }

@@ -45,6 +45,20 @@ void gev__throw_node(struct gev_greenlet *g, struct gev__throw *t);
 /* Throws a code. -ENOMEM. */
 int gev__throw(struct gev_greenlet *g, int code);
 
+/* What a gev_timeout holds; and what an internal scope is known by. It may be
+ * garbage before the begin. */
+struct gev__scope_handle {
+    uint64_t id;
+    uint64_t expired; /* valid once ended: whether it had expired */
+};
+
+/* Begins a scope of the current greenlet. -EINVAL, -EALREADY, -ENOMEM. */
+int gev__scope_begin(struct gev_hub *hub, struct gev__scope_handle *h,
+                     double seconds, int error);
+
+/* Ends it; true if it had expired. Harmless if it has ended. */
+bool gev__scope_end(struct gev__scope_handle *h);
+
 /* Marks a scope of g as expired. */
 void gev__scope_expire(struct gev__scope *s);
 

@@ -28,7 +28,7 @@ void gev__defers_drop(struct gev_greenlet *g)
     }
 }
 
-static int add_defer(struct gev_greenlet *g, void (*fn)(void *), void *arg)
+int gev__defer_add(struct gev_greenlet *g, void (*fn)(void *), void *arg)
 {
     if (fn == NULL) {
         return -EINVAL;
@@ -44,7 +44,7 @@ static int add_defer(struct gev_greenlet *g, void (*fn)(void *), void *arg)
     return 0;
 }
 
-static int remove_defer(struct gev_greenlet *g, void (*fn)(void *), void *arg)
+int gev__defer_remove(struct gev_greenlet *g, void (*fn)(void *), void *arg)
 {
     for (struct gev__defer **link = &g->defers; *link != NULL;
          link = &(*link)->next) {
@@ -64,13 +64,15 @@ int gev_defer(void (*fn)(void *), void *arg)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1 : (int)gev__ret(add_defer(hub->current, fn, arg));
+    return hub == NULL ? -1
+                       : (int)gev__ret(gev__defer_add(hub->current, fn, arg));
 }
 
 int gev_undefer(void (*fn)(void *), void *arg)
 {
     struct gev_hub *hub = gev__hub_get();
 
-    return hub == NULL ? -1
-                       : (int)gev__ret(remove_defer(hub->current, fn, arg));
+    return hub == NULL
+               ? -1
+               : (int)gev__ret(gev__defer_remove(hub->current, fn, arg));
 }

@@ -12,6 +12,12 @@ struct gev__defer {
     void *arg;
 };
 
+/* -EINVAL, -ENOMEM. */
+int gev__defer_add(struct gev_greenlet *g, void (*fn)(void *), void *arg);
+
+/* Takes the youngest of that pair back. -ENOENT. */
+int gev__defer_remove(struct gev_greenlet *g, void (*fn)(void *), void *arg);
+
 /* Runs and frees them, youngest first. They must not park; what they add runs
  * too. */
 void gev__defers_run(struct gev_greenlet *g);

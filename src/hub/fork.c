@@ -134,8 +134,7 @@ static void become_main(struct gev_hub *hub)
     if (self == old || self == hub->hub_greenlet) {
         return;
     }
-    hub->live--;
-    old->state = GEV__DEAD;
+    gev__greenlet_drop(old);        /* it was not counted as live; self was */
     self->refs += GEV__REFS_OF_HUB; /* like main's */
     hub->main_greenlet = self;
     hub->hub_greenlet->parent = self;

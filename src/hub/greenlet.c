@@ -6,10 +6,13 @@
 #include "hub/cancel.h"
 #include "hub/defer.h"
 #include "hub/link.h"
+#include "hub/local.h"
 #include "hub/make.h"
+#include "hub/pace.h"
 #include "hub/park.h"
 #include "hub/raw.h"
 #include "hub/sched.h"
+#include "hub/waitq.h"
 
 #include <stdlib.h>
 
@@ -181,10 +184,19 @@ static void settle(struct gev_greenlet *g, void *value)
     }
 }
 
+/* What a greenlet left to be done at its end. */
+static GEV__NOINLINE void run_last_things(struct gev_greenlet *g)
+{
+    gev__defers_run(g);
+    if (g->locals != NULL) {
+        gev__locals_end(g);
+    }
+}
+
 /* gev_exit in main, or the return of a greenlet that forked, in the child. */
 static GEV__COLD _Noreturn void end_main(struct gev_greenlet *g)
 {
-    gev__defers_run(g);
+    run_last_things(g);
     exit(EXIT_SUCCESS);
 }
 
@@ -196,8 +208,8 @@ GEV__INLINE _Noreturn void end(struct gev_greenlet *g, void *value)
         end_main(g);
     }
     settle(g, value);
-    if (gev__unlikely(g->defers != NULL)) {
-        gev__defers_run(g);
+    if (gev__unlikely(((uintptr_t)g->defers | (uintptr_t)g->locals) != 0)) {
+        run_last_things(g);
         if (g == hub->main_greenlet) {
             end_main(g); /* one of them forked, and this is the child */
         }
@@ -252,6 +264,9 @@ void gev__greenlet_drop(struct gev_greenlet *g)
 {
     gev__cancel_fini(g);
     gev__defers_drop(g);
+    gev__locals_drop(g);
+    gev__paces_drop(g);
+    gev__waits_leave(g);
     g->state = GEV__DEAD;
     g->error = ECANCELED;
     g->flags |= GEV__WAS_KILLED;

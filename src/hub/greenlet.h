@@ -8,12 +8,14 @@
 #include "hub/context.h"
 #include "hub/sanitize.h"
 #include "hub/timer.h"
+#include "hub/wait_types.h"
 
 #include <gev/greenlet.h>
 
 struct gev_hub;
 struct gev__scope;
 struct gev__defer;
+struct gev__locals;
 struct gev__throw;
 
 /* See sched.h for the picture. FREE must be 0: a slot that gave its memory back
@@ -66,7 +68,8 @@ enum gev__link_kind {
     GEV__LINK_JOIN, /* wakes a joiner; on the joiner's stack */
     GEV__LINK_RUN,  /* fn in a greenlet of its own */
     GEV__LINK_RAW,  /* fn in the hub */
-    GEV__LINK_NOTE, /* the same; the link is part of its owner's memory */
+    GEV__LINK_NOTE, /* fn at once, by whoever ends it; for the library's own
+                       use: the link is part of its owner's memory */
     GEV__LINK_TO    /* throws into the receiver */
 };
 
@@ -108,18 +111,26 @@ struct gev_greenlet {
     const void *wait_object;
     uint32_t wait_kind; /* struct gev__wait_for, valid while PARKED */
     int wait_events;
+    struct gev__wait direct; /* of a direct park: waitq.h */
+    void *direct_item;       /* what that park gives or wants */
+    struct gev__wait *waits; /* nodes of its present park, or NULL: waitq.h */
     struct gev__timer timer; /* of its sleep, its park's timeout or its start */
-    struct gev__scope *scopes; /* timeout scopes, youngest first */
-    struct gev__throw *throws; /* thrown codes not yet delivered, in order */
-    struct gev__defer *defers; /* youngest first */
-    unsigned failed_parks;     /* parks refused: see gev__park_check */
+    struct gev__scope *scopes;  /* timeout scopes, youngest first */
+    struct gev__throw *throws;  /* thrown codes not yet delivered, in order */
+    struct gev__defer *defers;  /* youngest first */
+    struct gev__locals *locals; /* hub/local.h, or NULL */
+    unsigned failed_parks;      /* parks refused: see gev__park_check */
 
     /* --- who it is ---------------------------------------------------------- */
     uint64_t id;
     uint64_t spawner; /* id of who made it */
+    void *context;    /* gev_context; at first that of who made it */
     const char *name;
     const char *site;
-    struct gev_greenlet *linked;     /* counted: gev_linked */
+    struct gev_greenlet *linked; /* counted: gev_linked */
+
+    /* --- what most never need: no spawn touches it --------------------------- */
+    struct gev_waitable waitable;    /* valid after gev_greenlet_waitable() */
     struct gev__list ended;          /* on hub->ended while its links are due */
     struct gev__sanitizer sanitizer; /* survives reuse of the slot */
 };
@@ -136,6 +147,15 @@ struct gev__make {
 
 /* What gev_fail returns: a function that returns it has failed. */
 extern void *const gev__fail_mark __attribute__((visibility("hidden")));
+
+/* Where gev_fail leaves its code in a thread that runs jobs and has no hub;
+ * NULL in all others. */
+extern _Thread_local int *gev__job_fail_code
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* With what a function failed that has just returned gev__fail_mark, on main or
+ * in such a thread. */
+int gev__fail_code_here(void);
 
 /* A NEW greenlet with one reference. -EINVAL, -ENOMEM. */
 int gev__greenlet_make(struct gev_hub *hub, const struct gev__make *make,

@@ -9,7 +9,9 @@
 #include "hub/fd.h"
 #include "hub/fork.h"
 #include "hub/greenlet.h"
+#include "hub/hook.h"
 #include "hub/link.h"
+#include "hub/local.h"
 #include "hub/loop.h"
 #include "hub/overflow.h"
 #include "hub/raw.h"
@@ -30,6 +32,7 @@
 #define CLOSE_ROUNDS 100
 
 _Thread_local struct gev_hub *gev__thread_hub;
+_Thread_local struct gev_hub *gev__thread_hub_without_hooks;
 
 static pthread_key_t thread_key; /* closes a thread's hub when it ends */
 static atomic_int hubs;          /* not yet freed, in all threads */
@@ -116,6 +119,7 @@ static void init_hub(struct gev_hub *hub)
     gev__list_init(&hub->fresh_fds);
     gev__list_init(&hub->idlers);
     gev__list_init(&hub->modules);
+    gev__list_init(&hub->spawn_hooks);
     hub->timeouts_mark.hub = hub;
     hub->now = gev__clock_now();
     hub->last_poll = hub->now;
@@ -145,6 +149,7 @@ static void close_parts(struct gev_hub *hub)
         m->close(m, hub);
     }
     gev__tasks_fini(hub);
+    gev__spawn_hooks_fini(hub);
     gev__scopes_fini(hub);
     gev__loop_close(hub);
     gev__fd_fini(hub);
@@ -172,6 +177,7 @@ static struct gev_hub *allocate_hub(void)
     struct gev_hub *hub =
         (void *)(((uintptr_t)memory + line - 1) & ~(line - 1));
     hub->memory = memory;
+    hub->thread = &gev__thread_hub;
     return hub;
 }
 
@@ -205,8 +211,15 @@ static int make_hub(struct gev_hub **ret_hub)
         free_hub(hub);
         return rc;
     }
+    gev__thread_hub_without_hooks = hub;
     *ret_hub = hub;
     return 0;
+}
+
+int gev__hub_find(struct gev_hub **ret_hub)
+{
+    *ret_hub = gev__thread_hub;
+    return *ret_hub != NULL ? 0 : make_hub(ret_hub);
 }
 
 struct gev_hub *gev__hub_make_or_null(void)
@@ -220,6 +233,50 @@ struct gev_hub *gev__hub_make_or_null(void)
 void gev__hub_add_module(struct gev_hub *hub, struct gev__hub_module *m)
 {
     gev__list_push_back(&hub->modules, &m->link);
+}
+
+/* What a library outside wants done when the hub closes. */
+struct deferred {
+    struct gev__hub_module module;
+    void (*fn)(void *);
+    void *arg;
+};
+
+static void run_deferred(struct gev__hub_module *m, struct gev_hub *hub)
+{
+    struct deferred *d = gev__container_of(m, struct deferred, module);
+    struct gev_greenlet *g = hub->current;
+    void (*fn)(void *) = d->fn;
+    void *arg = d->arg;
+
+    gev__free(d);
+    g->alerts |= GEV__ALERT_NOPARK;
+    fn(arg);
+    g->alerts &= (uint8_t)~GEV__ALERT_NOPARK;
+}
+
+/* It is the library's business what a fork means to it. */
+static void keep_deferred(struct gev__hub_module *m, struct gev_hub *hub)
+{
+    (void)m;
+    (void)hub;
+}
+
+static int defer_to_close(struct gev_hub *hub, void (*fn)(void *), void *arg)
+{
+    if (fn == NULL) {
+        return -EINVAL;
+    }
+    struct deferred *d = gev__malloc(sizeof(*d));
+    if (d == NULL) {
+        return -ENOMEM;
+    }
+    d->module.close = run_deferred;
+    d->module.forked = keep_deferred;
+    d->fn = fn;
+    d->arg = arg;
+    gev__list_push_front(&hub->modules, &d->module.link);
+    return 0;
 }
 
 /* --- closing -------------------------------------------------------------- */
@@ -317,6 +374,22 @@ void gev__hub_handle_gone(struct gev_hub *hub)
     }
 }
 
+/* Main's defers and locals, then those that callbacks have left in the hub,
+ * which has no end of its own. */
+static void do_last_things(struct gev_hub *hub, struct gev_greenlet *main_g)
+{
+    struct gev_greenlet *hub_g = hub->hub_greenlet;
+
+    gev__defers_run(main_g);
+    gev__locals_end(main_g);
+    main_g->defers = hub_g->defers;
+    main_g->locals = hub_g->locals;
+    hub_g->defers = NULL;
+    hub_g->locals = NULL;
+    gev__defers_run(main_g);
+    gev__locals_end(main_g);
+}
+
 /* On main's stack. */
 static void close_hub(struct gev_hub *hub)
 {
@@ -326,8 +399,9 @@ static void close_hub(struct gev_hub *hub)
     main_g->alerts = 0;
     main_g->shields = 0;
     end_greenlets(hub);
-    gev__defers_run(main_g);
-    end_greenlets(hub); /* what those spawned */
+    do_last_things(hub, main_g);
+    end_greenlets(hub);          /* what those spawned */
+    do_last_things(hub, main_g); /* of callbacks meanwhile */
     gev__cancel_fini(main_g);
     gev__links_drop(main_g);
     if (main_g->linked != NULL) {
@@ -341,6 +415,7 @@ static void close_hub(struct gev_hub *hub)
     }
     close_parts(hub);
     gev__thread_hub = NULL;
+    gev__thread_hub_without_hooks = NULL;
     pthread_setspecific(thread_key, NULL);
     gev__stack_foreach(&hub->stacks, let_go, NULL);
     end_special(hub, &hub->main_storage);
@@ -406,6 +481,21 @@ static void close_at_thread_end(void *arg)
     close_hub(hub);
 }
 
+int gev__hub_close(void)
+{
+    struct gev_hub *hub = gev__thread_hub;
+
+    if (hub == NULL) {
+        return 0;
+    }
+    if (hub->current != hub->main_greenlet ||
+        (hub->current->alerts & GEV__ALERT_NOPARK)) {
+        return -EPERM;
+    }
+    close_hub(hub);
+    return 0;
+}
+
 /* --- running -------------------------------------------------------------- */
 
 static int run(struct gev_hub *hub, double timeout)
@@ -440,17 +530,14 @@ struct ev_loop *gev_hub_loop(gev_hub *hub)
 
 int gev_hub_close(void)
 {
-    struct gev_hub *hub = gev__thread_hub;
+    return (int)gev__ret(gev__hub_close());
+}
 
-    if (hub == NULL) {
-        return 0;
-    }
-    if (hub->current != hub->main_greenlet ||
-        (hub->current->alerts & GEV__ALERT_NOPARK)) {
-        return (int)gev__ret(-EPERM);
-    }
-    close_hub(hub);
-    return 0;
+int gev_hub_defer(void (*fn)(void *), void *arg)
+{
+    struct gev_hub *hub = gev__hub_get();
+
+    return hub == NULL ? -1 : (int)gev__ret(defer_to_close(hub, fn, arg));
 }
 
 int gev_run(double timeout)

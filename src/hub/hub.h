@@ -17,6 +17,7 @@
 struct ev_loop;
 struct gev__ev;
 struct gev__fd;
+struct gev__pace;
 struct gev__scope;
 struct gev__task;
 
@@ -91,10 +92,19 @@ struct gev_hub {
     atomic_uint refs;  /* gev_hub_ref */
     int wakeup_fd;     /* eventfd, or -1 */
 
-    void *memory; /* the block this is in */
+    const void *thread; /* identity of its thread: an address in its storage */
+    void *memory;       /* the block this is in */
     void (*on_error)(struct gev_greenlet *g, int error, void *arg);
     void *on_error_arg;
-    struct gev__list modules; /* of gev__hub_module */
+    struct gev__list modules;     /* of gev__hub_module */
+    struct gev__list spawn_hooks; /* of gev__spawn_hook, in order; hub/hook.h */
+    uint64_t hook_seq;            /* the last hook's number */
+    struct gev__pace *paces;      /* open ones, youngest first; hub/pace.h */
+    int64_t stretch_began;        /* ns; valid while there are paces */
+
+    /* At the begin of each turn of the loop, for threads that exist to run a
+     * hub (os/workers.c); or NULL. */
+    void (*on_turn)(struct gev_hub *hub);
 
     uint64_t turns;
     uint64_t spawned;
@@ -107,6 +117,11 @@ struct gev_hub {
 };
 
 extern _Thread_local struct gev_hub *gev__thread_hub
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* The same, but NULL too while the hub has spawn hooks: the quick way to spawn
+ * is closed then, and otherwise needs no test of its own. */
+extern _Thread_local struct gev_hub *gev__thread_hub_without_hooks
     __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* Makes this thread's hub; NULL with errno set. */
@@ -132,6 +147,12 @@ static inline void gev__hub_release(struct gev_hub *hub)
 {
     hub->holds -= hub->holds > 0; /* a fork may have dropped it */
 }
+
+/* The same, with the reason inside: -ENOMEM, -EMFILE. */
+int gev__hub_find(struct gev_hub **ret_hub);
+
+/* Closes this thread's hub, if it has one. -EPERM: not main. */
+int gev__hub_close(void);
 
 /* Whether something may come that would wake a greenlet; the user's own
  * watchers are not counted here. */

@@ -28,13 +28,6 @@ int gev__join(struct gev_hub *hub, struct gev_greenlet *g, int64_t deadline)
     return rc;
 }
 
-void gev__join_direct_failed(struct gev_greenlet *joiner, int rc)
-{
-    gev__list_remove(&joiner->join.node);
-    joiner->ctx.rc = -1;
-    joiner->saved_errno = -rc;
-}
-
 static int check_all(struct gev_hub *hub, gev_greenlet *const g[], size_t n)
 {
     if (g == NULL && n > 0) {
@@ -212,7 +205,7 @@ int gev_join(gev_greenlet *g, double timeout)
     gev__list_push_back(&g->links, &self->join.node);
     self->state = GEV__PARKED;
     self->parks++;
-    self->wait_kind = GEV__WAIT_JOIN_DIRECT;
+    self->wait_kind = GEV__WAIT_JOIN | GEV__WAIT_DIRECT;
     self->wait_object = g;
     self->parked_at = hub->now;
     self->ctx.rc = 0;

@@ -10,9 +10,6 @@
 /* Waits for g's end: 0, -EDEADLK for oneself, -ETIMEDOUT, or a park's. */
 int gev__join(struct gev_hub *hub, struct gev_greenlet *g, int64_t deadline);
 
-/* A gev_join that returns by a jump fails: all it has to do is done here. */
-void gev__join_direct_failed(struct gev_greenlet *joiner, int rc);
-
 /* How many have ended, when all have or the time ran out. */
 ssize_t gev__joinall(struct gev_hub *hub, gev_greenlet *const g[], size_t n,
                      int64_t deadline);

@@ -29,6 +29,20 @@ static void leave_to_hub(struct gev_greenlet *g)
     }
 }
 
+static bool is_served_at_once(const struct gev__link *l)
+{
+    return l->kind == GEV__LINK_JOIN || l->kind == GEV__LINK_NOTE;
+}
+
+static void serve_at_once(struct gev_greenlet *g, struct gev__link *l)
+{
+    if (l->kind == GEV__LINK_JOIN) {
+        gev__wake(l->greenlet, 0);
+    } else {
+        l->fn(g, l->arg);
+    }
+}
+
 void gev__links_fire(struct gev_greenlet *g)
 {
     struct gev__list *node;
@@ -37,9 +51,9 @@ void gev__links_fire(struct gev_greenlet *g)
         return;
     }
     while ((node = gev__list_first(&g->links)) != NULL &&
-           link_of(node)->kind == GEV__LINK_JOIN) {
+           is_served_at_once(link_of(node))) {
         gev__list_remove(node);
-        gev__wake(link_of(node)->greenlet, 0);
+        serve_at_once(g, link_of(node));
     }
     if (node != NULL || (g->flags & GEV__REPORT)) {
         leave_to_hub(g);
@@ -141,8 +155,8 @@ static int throw_link(struct gev_greenlet *g, struct gev__link *l)
 /* Serves one link, which is off its list. -ENOMEM: not served, put it back. */
 static int serve_link(struct gev_greenlet *g, struct gev__link *l)
 {
-    if (l->kind == GEV__LINK_JOIN) {
-        gev__wake(l->greenlet, 0);
+    if (is_served_at_once(l)) {
+        serve_at_once(g, l);
         return 0;
     }
     if (!is_wanted(g, l->which)) {

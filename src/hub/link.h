@@ -3,9 +3,10 @@
 #define GEV_HUB_LINK_H
 
 /* Links: whom a greenlet's end concerns, served strictly in the order they were
- * made. Joins at the head of the list are served at once, by the ending
- * greenlet itself (a wake is all they need); from the first other link on the
- * rest is the hub's, which may have to call back, spawn or throw. */
+ * made. Joins and the library's own notes at the head of the list are served at
+ * once, by the ending greenlet itself (they need no more than a wake); from the
+ * first other link on the rest is the hub's, which may have to call back, spawn
+ * or throw. */
 
 #include "hub/greenlet.h"
 #include "hub/hub.h"

@@ -270,6 +270,9 @@ void gev__loop_turn(struct gev_hub *hub)
         reopen(hub);
         return;
     }
+    if (gev__unlikely(hub->on_turn != NULL)) {
+        hub->on_turn(hub);
+    }
     gev__fd_check_fresh(hub);
     bool block = prepare_to_block(hub);
     bool waits = gev__hub_waits(hub);

@@ -30,13 +30,16 @@ GEV__INLINE void gev__greenlet_init(struct gev_hub *hub, struct gev_greenlet *g,
     g->shields = 0;
     gev__list_init(&g->links);
     g->parent = hub->hub_greenlet;
+    g->waits = NULL;
     g->timer.pos = GEV__TIMER_IDLE;
     g->scopes = NULL;
     g->throws = NULL;
     g->defers = NULL;
+    g->locals = NULL;
     g->failed_parks = 0;
     g->id = ++hub->next_id;
     g->spawner = hub->current->id;
+    g->context = hub->current->context;
     g->name = name;
     g->site = site;
     g->linked = NULL;

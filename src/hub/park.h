@@ -7,6 +7,7 @@
  * switch costs a mispredicted return afterwards. */
 
 #include "base/clock.h"
+#include "hub/pace.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 
@@ -32,6 +33,9 @@ GEV__INLINE struct gev_greenlet *gev__pick_inline(struct gev_hub *hub)
     for (;;) {
         struct gev_greenlet *g = hub->ready_head;
         if (g == NULL) {
+            if (gev__unlikely(hub->paces != NULL)) {
+                gev__paces_note_now(hub);
+            }
             return hub->hub_greenlet;
         }
         if (gev__unlikely(--hub->clock_credit == 0) && gev__poll_is_due(hub)) {

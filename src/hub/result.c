@@ -92,20 +92,48 @@ uint64_t gev_id(const gev_greenlet *g)
     return g == NULL ? 0 : g->id;
 }
 
+uint64_t gev_spawner_id(const gev_greenlet *g)
+{
+    return g == NULL ? 0 : g->spawner;
+}
+
+gev_hub *gev_hub_of(const gev_greenlet *g)
+{
+    return g == NULL || g->hub->closed ? NULL : g->hub;
+}
+
 const char *gev_spawn_site(const gev_greenlet *g)
 {
     return g == NULL ? "" : g->site;
 }
 
+_Thread_local int *gev__job_fail_code;
+
 void *gev_fail(int error)
 {
-    struct gev_hub *hub = gev__hub_get();
+    const int code = error > 0 ? error : EINVAL;
 
+    if (gev__thread_hub == NULL && gev__job_fail_code != NULL) {
+        *gev__job_fail_code = code;
+        return gev__fail_mark;
+    }
+    struct gev_hub *hub = gev__hub_get();
     if (hub == NULL) {
         return NULL;
     }
-    hub->current->fail_code = error > 0 ? error : EINVAL;
+    hub->current->fail_code = code;
     return gev__fail_mark;
+}
+
+int gev__fail_code_here(void)
+{
+    const struct gev_hub *hub = gev__thread_hub;
+
+    /* A job may have failed before something made a hub. */
+    if (hub != NULL && hub->current->fail_code > 0) {
+        return hub->current->fail_code;
+    }
+    return gev__job_fail_code != NULL ? *gev__job_fail_code : EINVAL;
 }
 
 _Noreturn void gev_exit(void *value)

@@ -4,8 +4,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/cancel.h"
-#include "hub/join.h"
+#include "hub/pace.h"
 #include "hub/park.h"
+#include "hub/waitq.h"
 
 #include <math.h>
 
@@ -50,6 +51,10 @@ bool gev__poll_is_due(struct gev_hub *hub)
     if (left > 0 && left / each < CREDIT_MAX) {
         hub->clock_granted = (uint32_t)(left / each) + 1;
     }
+    if (gev__unlikely(hub->paces != NULL)) {
+        gev__paces_note(hub, now);
+        hub->clock_granted = 1;
+    }
     hub->clock_credit = hub->clock_granted;
     if ((left > 0 && !gev__clock_is_virtual()) ||
         hub->current == hub->hub_greenlet) {
@@ -82,13 +87,25 @@ int gev__park(struct gev_hub *hub, struct gev__wait_for what)
     return gev__park_inline(hub, what);
 }
 
+/* A park that returns by a jump fails: what is left to do is done here. */
+static void fail_direct_park(struct gev_greenlet *g, int rc)
+{
+    if (g->wait_kind == (GEV__WAIT_JOIN | GEV__WAIT_DIRECT)) {
+        gev__list_remove(&g->join.node);
+    } else {
+        gev__waitq_remove(&g->direct);
+    }
+    g->ctx.rc = -1;
+    g->saved_errno = -rc;
+}
+
 bool gev__wake(struct gev_greenlet *g, int rc)
 {
     if (g->state != GEV__PARKED) {
         return false;
     }
-    if (gev__unlikely(rc < 0) && g->wait_kind == GEV__WAIT_JOIN_DIRECT) {
-        gev__join_direct_failed(g, rc);
+    if (gev__unlikely(rc < 0) && (g->wait_kind & GEV__WAIT_DIRECT)) {
+        fail_direct_park(g, rc);
     }
     gev__ready_push(g->hub, g, rc);
     return true;
@@ -186,7 +203,8 @@ int64_t gev__now_base(struct gev_hub *hub)
     return hub->base;
 }
 
-int gev__deadline(struct gev_hub *hub, double seconds, int64_t *ret_deadline)
+int gev__deadline_finite(struct gev_hub *hub, double seconds,
+                         int64_t *ret_deadline)
 {
     if (isnan(seconds)) {
         return -EINVAL;

@@ -31,18 +31,41 @@
 enum gev__wait_kind {
     GEV__WAIT_NONE,
     GEV__WAIT_SLEEP,
-    GEV__WAIT_JOIN,        /* object: the greenlet */
-    GEV__WAIT_JOIN_DIRECT, /* the same, in gev_join itself; see join.c */
-    GEV__WAIT_FD,          /* number: the descriptor; events in the low bits */
-    GEV__WAIT_POLL,        /* number: how many descriptors */
-    GEV__WAIT_WAITER,      /* object: the gev_waiter */
+    GEV__WAIT_JOIN,   /* object: the greenlet */
+    GEV__WAIT_FD,     /* number: the descriptor; events in the low bits */
+    GEV__WAIT_POLL,   /* number: how many descriptors */
+    GEV__WAIT_WAITER, /* object: the gev_waiter */
     GEV__WAIT_DNS,    /* object: the name, a string that outlives the park */
     GEV__WAIT_SIGNAL, /* number: the signal */
     GEV__WAIT_CHILD,  /* number: the pid */
     GEV__WAIT_IDLE,
     GEV__WAIT_RUN,
-    GEV__WAIT_CLOSE
+    GEV__WAIT_CLOSE,
+    /* object: the one waited for */
+    GEV__WAIT_EVENT,
+    GEV__WAIT_RESULT,
+    GEV__WAIT_SEMAPHORE,
+    GEV__WAIT_LOCK, /* the gev_lock, also an rlock's */
+    GEV__WAIT_COND,
+    GEV__WAIT_BARRIER,
+    GEV__WAIT_RWLOCK,
+    GEV__WAIT_QUEUE_GET,
+    GEV__WAIT_QUEUE_PUT,
+    GEV__WAIT_QUEUE_JOIN,
+    GEV__WAIT_CHANNEL_SEND,
+    GEV__WAIT_CHANNEL_RECV,
+    GEV__WAIT_GROUP,
+    GEV__WAIT_THREADPOOL,
+    GEV__WAIT_PROCESS,
+    GEV__WAIT_WORKERS,
+    GEV__WAIT_STREAM,
+    GEV__WAIT_SERVER,
+    GEV__WAIT_SEVERAL, /* number: how many objects or clauses */
 };
+
+/* Added to the kind of a park that returns to the public function's caller by a
+ * jump: all that is to be done after it is done by the waker. See waitq.h. */
+#define GEV__WAIT_DIRECT 0x100u
 
 /* One park's reason, kept in the greenlet while it lasts. */
 struct gev__wait_for {
@@ -118,6 +141,16 @@ struct gev_greenlet *gev__pick(struct gev_hub *hub);
 
 /* Turns a public timeout into a deadline: GEV__NEVER, 0 for "do not wait", or
  * an absolute time. -EINVAL for NaN. */
-int gev__deadline(struct gev_hub *hub, double seconds, int64_t *ret_deadline);
+int gev__deadline_finite(struct gev_hub *hub, double seconds,
+                         int64_t *ret_deadline);
+GEV__INLINE int gev__deadline(struct gev_hub *hub, double seconds,
+                              int64_t *ret_deadline)
+{
+    if (gev__likely(seconds == GEV_FOREVER)) {
+        *ret_deadline = GEV__NEVER;
+        return 0;
+    }
+    return gev__deadline_finite(hub, seconds, ret_deadline);
+}
 
 #endif

@@ -17,24 +17,21 @@
  * nothing in it is trusted: an id counts only if the current greenlet has a
  * scope of that id, begun with this very handle (ids are small numbers, and so
  * is much garbage). */
-struct handle {
-    uint64_t id;
-    uint64_t expired; /* valid once ended: whether it had expired */
-};
-static_assert(sizeof(struct handle) <= sizeof(gev_timeout), "grow gev_timeout");
+static_assert(sizeof(struct gev__scope_handle) <= sizeof(gev_timeout),
+              "grow gev_timeout");
 
-static struct handle *handle_of(gev_timeout *t)
+static struct gev__scope_handle *handle_of(gev_timeout *t)
 {
-    return (struct handle *)(void *)t;
+    return (struct gev__scope_handle *)(void *)t;
 }
 
-static const struct handle *const_handle_of(const gev_timeout *t)
+static const struct gev__scope_handle *const_handle_of(const gev_timeout *t)
 {
-    return (const struct handle *)(const void *)t;
+    return (const struct gev__scope_handle *)(const void *)t;
 }
 
 /* The current greenlet's open scope of that handle, or NULL. */
-static struct gev__scope *find_scope(const struct handle *h)
+static struct gev__scope *find_scope(const struct gev__scope_handle *h)
 {
     const struct gev_hub *hub = gev__thread_hub;
 
@@ -79,8 +76,8 @@ static void fire_scope(struct gev__timer *timer)
     gev__scope_expire(gev__container_of(timer, struct gev__scope, timer));
 }
 
-static int begin_scope(struct gev_hub *hub, struct handle *h, double seconds,
-                       int error)
+int gev__scope_begin(struct gev_hub *hub, struct gev__scope_handle *h,
+                     double seconds, int error)
 {
     int64_t deadline;
     int rc = gev__deadline(hub, seconds, &deadline);
@@ -158,6 +155,18 @@ static bool has_expired(const struct gev__scope *s)
            (s->deadline != GEV__NEVER && s->deadline <= gev__clock_now());
 }
 
+bool gev__scope_end(struct gev__scope_handle *h)
+{
+    struct gev__scope *s = find_scope(h);
+
+    if (s != NULL) {
+        h->expired = has_expired(s);
+        end_scope(s);
+        h->id = 0;
+    }
+    return h->expired;
+}
+
 void gev__scopes_check_slow(struct gev_hub *hub)
 {
     int64_t now = gev__clock_now();
@@ -183,7 +192,7 @@ int gev_timeout_begin_error(gev_timeout *t, double seconds, int error)
     if (t == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    return (int)gev__ret(begin_scope(hub, handle_of(t), seconds, error));
+    return (int)gev__ret(gev__scope_begin(hub, handle_of(t), seconds, error));
 }
 
 int gev_timeout_begin(gev_timeout *t, double seconds)
@@ -196,25 +205,18 @@ int gev_timeout_begin(gev_timeout *t, double seconds)
     if (t == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    return (int)gev__ret(begin_scope(hub, handle_of(t), seconds, ETIMEDOUT));
+    return (int)gev__ret(
+        gev__scope_begin(hub, handle_of(t), seconds, ETIMEDOUT));
 }
 
 bool gev_timeout_end(gev_timeout *t)
 {
-    struct handle *h = handle_of(t);
-    struct gev__scope *s = find_scope(h);
-
-    if (s != NULL) {
-        h->expired = has_expired(s);
-        end_scope(s);
-        h->id = 0;
-    }
-    return h != NULL && h->expired;
+    return t != NULL && gev__scope_end(handle_of(t));
 }
 
 bool gev_timeout_expired(const gev_timeout *t)
 {
-    const struct handle *h = const_handle_of(t);
+    const struct gev__scope_handle *h = const_handle_of(t);
     const struct gev__scope *s = find_scope(h);
 
     return s != NULL ? has_expired(s) : h != NULL && h->expired;
@@ -222,7 +224,7 @@ bool gev_timeout_expired(const gev_timeout *t)
 
 double gev_timeout_left(const gev_timeout *t)
 {
-    const struct handle *h = const_handle_of(t);
+    const struct gev__scope_handle *h = const_handle_of(t);
     const struct gev__scope *s = find_scope(h);
 
     if (s == NULL) {
@@ -238,7 +240,7 @@ double gev_timeout_left(const gev_timeout *t)
 int gev_with_timeout(double seconds, gev_fn fn, void *arg, void **value)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct handle h = {.id = 0};
+    struct gev__scope_handle h = {.id = 0};
 
     if (hub == NULL) {
         return -1;
@@ -246,7 +248,7 @@ int gev_with_timeout(double seconds, gev_fn fn, void *arg, void **value)
     if (fn == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    int rc = begin_scope(hub, &h, seconds, ETIMEDOUT);
+    int rc = gev__scope_begin(hub, &h, seconds, ETIMEDOUT);
     if (rc < 0) {
         return (int)gev__ret(rc);
     }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/greenlet.h"
+#include "hub/hook.h"
 #include "hub/link.h"
 #include "hub/make.h"
 #include "hub/park.h"
@@ -78,13 +79,25 @@ static GEV__NOINLINE gev_greenlet *spawn_attr(const gev_attr *attr, gev_fn fn,
     return g;
 }
 
+/* The same, for spawns with a handle. */
+static GEV__NOINLINE gev_greenlet *spawn_seen(const gev_attr *attr, gev_fn fn,
+                                              void *arg, const char *site,
+                                              const char *name)
+{
+    struct gev_greenlet *g = spawn_attr(attr, fn, arg, site, name);
+
+    if (g != NULL) {
+        gev__spawned(g->hub, g);
+    }
+    return g;
+}
+
 /* A queued greenlet with refs references, on a stack that was used before; NULL
  * if there is none, or anything else is not plain. */
-GEV__INLINE struct gev_greenlet *spawn_quickly(gev_fn fn, void *arg,
-                                               const char *site,
+GEV__INLINE struct gev_greenlet *spawn_quickly(struct gev_hub *hub, gev_fn fn,
+                                               void *arg, const char *site,
                                                const char *name, int refs)
 {
-    struct gev_hub *hub = gev__thread_hub;
     struct gev_greenlet *g;
 
     if (gev__unlikely(hub == NULL || fn == NULL)) {
@@ -107,9 +120,10 @@ GEV__INLINE gev_greenlet *spawn(const gev_attr *attr, gev_fn fn, void *arg,
     struct gev_greenlet *g = NULL;
 
     if (gev__likely(attr == NULL)) {
-        g = spawn_quickly(fn, arg, site, name, 2); /* the hub's and this one */
+        g = spawn_quickly(gev__thread_hub_without_hooks, fn, arg, site, name,
+                          2); /* references: the hub's and this one */
     }
-    return gev__likely(g != NULL) ? g : spawn_attr(attr, fn, arg, site, name);
+    return gev__likely(g != NULL) ? g : spawn_seen(attr, fn, arg, site, name);
 }
 
 /* Drops a greenlet that could not be set up: it was never seen by anybody. */
@@ -123,7 +137,8 @@ static gev_greenlet *discard(struct gev_greenlet *g, int rc)
 GEV__INLINE int spawn_raw(gev_fn fn, void *arg, const char *site,
                           const char *name)
 {
-    struct gev_greenlet *g = spawn_quickly(fn, arg, site, name, 1);
+    struct gev_greenlet *g =
+        spawn_quickly(gev__thread_hub, fn, arg, site, name, 1);
 
     if (gev__likely(g != NULL)) {
         return 0;
@@ -163,6 +178,7 @@ static gev_greenlet *spawn_copy(gev_fn fn, const void *arg, size_t size,
         g->arg = copy;
     }
     gev__greenlet_start(g);
+    gev__spawned(hub, g);
     return g;
 }
 
@@ -185,6 +201,7 @@ static gev_greenlet *spawn_link(int which, gev_fn fn, void *arg,
         return discard(g, rc);
     }
     gev__greenlet_start(g);
+    gev__spawned(hub, g);
     return g;
 }
 
@@ -210,6 +227,7 @@ static int start_later(struct gev_hub *hub, struct gev_greenlet *g,
     if (deadline == 0) {
         gev__greenlet_start(g);
         gev__raw_give_to_hub(g); /* may switch: to the end of its old parent */
+        gev__spawned(hub, g);
         return 0;
     }
     if (deadline == GEV__NEVER) {
@@ -223,6 +241,7 @@ static int start_later(struct gev_hub *hub, struct gev_greenlet *g,
     g->flags |= GEV__STARTED | GEV__UNDER_HUB;
     g->refs++;
     gev__raw_give_to_hub(g);
+    gev__spawned(hub, g);
     return 0;
 }
 

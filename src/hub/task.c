@@ -27,21 +27,15 @@ void gev__hub_wake(struct gev_hub *hub)
     }
 }
 
-static int post(struct gev_hub *hub, struct gev__task task)
+void gev__task_post(struct gev_hub *hub, struct gev__task *t)
 {
-    struct gev__task *t = gev__malloc(sizeof(*t));
-
-    if (t == NULL) {
-        return -ENOMEM;
-    }
-    *t = task;
     struct gev__task *top =
         atomic_load_explicit(&hub->posts, memory_order_relaxed);
+
     do {
         t->next = top;
     } while (!atomic_compare_exchange_weak(&hub->posts, &top, t));
     gev__hub_wake(hub);
-    return 0;
 }
 
 /* Moves what was posted to the end of the hub's own list, oldest first. */
@@ -70,44 +64,22 @@ static void take_posts(struct gev_hub *hub)
     hub->tasks_tail = youngest;
 }
 
-static int run_task(struct gev_hub *hub, const struct gev__task *t)
-{
-    if (t->fn != NULL) {
-        t->fn(t->arg);
-        return 0;
-    }
-    const struct gev__make make = {.fn = t->spawn,
-                                   .arg = t->arg,
-                                   .site = "gev_hub_spawn",
-                                   .name = "posted"};
-    struct gev_greenlet *g;
-    int rc = gev__greenlet_make(hub, &make, &g);
-    if (rc == 0) {
-        gev__greenlet_start(g);
-        gev__greenlet_unref(g);
-    }
-    return rc;
-}
-
 void gev__tasks_run(struct gev_hub *hub)
 {
     take_posts(hub);
     while (hub->tasks_head != NULL) {
+        /* Off the list before the call, which may close or post. */
         struct gev__task *t = hub->tasks_head;
-        struct gev__task copy = *t;
-        if (copy.fn != NULL) {
-            /* Off the list before the call, which may close or post. */
-            hub->tasks_head = t->next;
-            gev__free(t);
-            copy.fn(copy.arg);
-            continue;
-        }
-        if (run_task(hub, &copy) < 0) {
+        hub->tasks_head = t->next;
+        if (t->run(hub, t) < 0) {
+            t->next = hub->tasks_head;
+            if (hub->tasks_head == NULL) {
+                hub->tasks_tail = t;
+            }
+            hub->tasks_head = t;
             gev__tasks_retry(hub);
             return;
         }
-        hub->tasks_head = t->next;
-        gev__free(t);
     }
 }
 
@@ -140,8 +112,85 @@ void gev__tasks_fini(struct gev_hub *hub)
     while (hub->tasks_head != NULL) {
         struct gev__task *t = hub->tasks_head;
         hub->tasks_head = t->next;
-        gev__free(t);
+        t->drop(t);
     }
+}
+
+/* --- the messages of gev_hub_post and gev_hub_spawn ----------------------- */
+
+/* What the messages below look like. */
+struct message {
+    struct gev__task task;
+    void (*call)(void *object, void *value, int number);
+    void (*fn)(void *);
+    gev_fn spawn;
+    void *object; /* or arg */
+    void *value;
+    int number;
+};
+
+static void drop_message(struct gev__task *t)
+{
+    gev__free(t);
+}
+
+static int post(struct gev_hub *hub,
+                int (*run)(struct gev_hub *, struct gev__task *),
+                struct message content)
+{
+    struct message *m = gev__malloc(sizeof(*m));
+
+    if (m == NULL) {
+        return -ENOMEM;
+    }
+    *m = content;
+    m->task.run = run;
+    m->task.drop = drop_message;
+    gev__task_post(hub, &m->task);
+    return 0;
+}
+
+static int run_call(struct gev_hub *hub, struct gev__task *t)
+{
+    const struct message m = *gev__container_of(t, struct message, task);
+
+    (void)hub;
+    gev__free(t);
+    if (m.fn != NULL) {
+        m.fn(m.object);
+    } else {
+        m.call(m.object, m.value, m.number);
+    }
+    return 0;
+}
+
+static int run_spawn(struct gev_hub *hub, struct gev__task *t)
+{
+    const struct message *m = gev__container_of(t, struct message, task);
+    const struct gev__make make = {.fn = m->spawn,
+                                   .arg = m->object,
+                                   .site = "gev_hub_spawn",
+                                   .name = "posted"};
+    struct gev_greenlet *g;
+    int rc = gev__greenlet_make(hub, &make, &g);
+
+    if (rc < 0) {
+        return rc;
+    }
+    gev__greenlet_start(g);
+    gev__greenlet_unref(g);
+    gev__free(t);
+    return 0;
+}
+
+int gev__post_call(struct gev_hub *hub,
+                   void (*fn)(void *object, void *value, int number),
+                   void *object, void *value, int number)
+{
+    return post(
+        hub, run_call,
+        (struct message){
+            .call = fn, .object = object, .value = value, .number = number});
 }
 
 /* --- public --------------------------------------------------------------- */
@@ -151,7 +200,8 @@ int gev_hub_post(gev_hub *hub, void (*fn)(void *), void *arg)
     if (hub == NULL || fn == NULL) {
         return (int)gev__ret(-EINVAL);
     }
-    return (int)gev__ret(post(hub, (struct gev__task){.fn = fn, .arg = arg}));
+    return (int)gev__ret(
+        post(hub, run_call, (struct message){.fn = fn, .object = arg}));
 }
 
 int gev_hub_spawn(gev_hub *hub, gev_fn fn, void *arg)
@@ -160,7 +210,7 @@ int gev_hub_spawn(gev_hub *hub, gev_fn fn, void *arg)
         return (int)gev__ret(-EINVAL);
     }
     return (int)gev__ret(
-        post(hub, (struct gev__task){.spawn = fn, .arg = arg}));
+        post(hub, run_spawn, (struct message){.spawn = fn, .object = arg}));
 }
 
 void gev_hub_ref(gev_hub *hub)

@@ -7,12 +7,25 @@
 
 #include "hub/hub.h"
 
+/* A message; first in memory of its own, or of what it is about. */
 struct gev__task {
     struct gev__task *next;
-    void (*fn)(void *); /* a call; or, if NULL, spawn(arg) is to be spawned */
-    gev_fn spawn;
-    void *arg;
+    /* In the hub. It may free or post the task again. -ENOMEM: call it again in
+     * a while. Must not park. */
+    int (*run)(struct gev_hub *hub, struct gev__task *t);
+    /* The hub ends, or this is a forked child: frees it unserved. */
+    void (*drop)(struct gev__task *t);
 };
+
+/* Any thread: has it run in that hub, in the order posted by each thread.
+ * Allocates nothing. The hub must not be gone: see gev_hub_ref(). */
+void gev__task_post(struct gev_hub *hub, struct gev__task *t);
+
+/* Any thread: has fn(object, value, number) called in that hub. -ENOMEM. What
+ * the _post functions of objects are made of. */
+int gev__post_call(struct gev_hub *hub,
+                   void (*fn)(void *object, void *value, int number),
+                   void *object, void *value, int number);
 
 /* In the hub: takes what was posted and does it, in order. */
 void gev__tasks_run(struct gev_hub *hub);

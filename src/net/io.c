@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/io.h"
 
+#include "base/quiet.h"
 #include "base/sys.h"
 #include "hub/sched.h"
-#include "net/quiet.h"
 
 #include <gev/socket.h>
 

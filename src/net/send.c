@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include "net/send.h"
+
+#include "base/quiet.h"
 #include "base/sys.h"
 #include "net/io.h"
-#include "net/quiet.h"
 
 #include <gev/socket.h>
 
@@ -87,8 +89,8 @@ static int wait_for_source(const struct gev__io *io, int in)
     return gev__io_wait(&source, GEV_READ);
 }
 
-static ssize_t sendfile_fd(struct gev_hub *hub, int out, int in, off_t *offset,
-                           size_t n)
+ssize_t gev__sendfile(struct gev_hub *hub, int out, int in, off_t *offset,
+                      size_t n)
 {
     struct gev__io io;
     struct sendfile_args a = {in, offset, n};
@@ -162,5 +164,5 @@ ssize_t gev_send_all(int fd, const void *buf, size_t n)
 ssize_t gev_sendfile(int out, int in, off_t *offset, size_t n)
 {
     struct gev_hub *hub = gev__hub_get();
-    return hub == NULL ? -1 : gev__ret(sendfile_fd(hub, out, in, offset, n));
+    return hub == NULL ? -1 : gev__ret(gev__sendfile(hub, out, in, offset, n));
 }

@@ -459,6 +459,11 @@ static int begin_op(int who, const struct op *op)
         return 0;
     case SHIELD_END:
         m->shields -= m->shields > 0;
+        for (int i = 0; i < SLOTS; i++) {
+            if (m->scopes[i].shields > m->shields) {
+                m->scopes[i].shields = m->shields;
+            }
+        }
         return 0;
     case UNCANCEL:
         return model_uncancel(m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef GEV_NET_QUIET_H
-#define GEV_NET_QUIET_H
+#ifndef GEV_BASE_QUIET_H
+#define GEV_BASE_QUIET_H
 
 /* A write without SIGPIPE where MSG_NOSIGNAL does not reach: pipes, and
  * sendfile.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "net/quiet.h"
+#include "base/quiet.h"
 
 #include "base/error.h"
 
