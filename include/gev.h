@@ -22,6 +22,11 @@
 #include <gev/queue.h>
 #include <gev/wait.h>
 
+#include <gev/file.h>
+#include <gev/process.h>
+#include <gev/signal.h>
+#include <gev/threadpool.h>
+#include <gev/workers.h>
 
 #include <gev/dns.h>
 #include <gev/socket.h>

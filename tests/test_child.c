@@ -7,6 +7,7 @@
 #include "support/trace.h"
 
 #include <signal.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@ static pid_t start_child(int code, int milliseconds)
     return pid;
 }
 
+/* LOOP13, OS4: cooperative waitpid. */
 GEV_TEST(wait_gives_the_status)
 {
     int status = -1;
@@ -170,6 +172,18 @@ GEV_TEST(wait_can_be_killed)
     expect_int_eq(WTERMSIG(w.status), SIGTERM);
 }
 
+/* OS2: children of posix_spawn are waited for as any other. */
+GEV_TEST(posix_spawned_child)
+{
+    char *const argv[] = {(char[]){"sh"}, (char[]){"-c"}, (char[]){"exit 6"},
+                          NULL};
+    int status = -1;
+    pid_t pid = -1;
+    expect_int_eq(posix_spawnp(&pid, "sh", NULL, NULL, argv, environ), 0);
+    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
+    expect_int_eq(WEXITSTATUS(status), 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +196,7 @@ int main(void)
         cmocka_unit_test(several_children_at_once),
         cmocka_unit_test(second_waiter_is_told_echild),
         cmocka_unit_test(wait_can_be_killed),
+        cmocka_unit_test(posix_spawned_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,7 @@ GEV_API void gev_iwait_free(gev_iwait *it);
 struct gev_channel;
 struct gev_event;
 struct gev_lock;
+struct gev_process;
 struct gev_queue;
 struct gev_result;
 struct gev_rlock;
@@ -181,6 +182,15 @@ GEV_API gev_waitable *gev_queue_waitable(struct gev_queue *q);
  */
 GEV_API gev_waitable *gev_channel_waitable(struct gev_channel *c);
 
+/** A process, ready when it has ended.
+ *
+ *  Parks:  no.
+ *
+ *  Errors: none.
+ *  @since 0.1
+ */
+GEV_API gev_waitable *gev_process_waitable(struct gev_process *p);
+
 /** @} */
 
 GEV_END_DECLS
@@ -200,6 +210,7 @@ GEV_PRIV_WAITABLE(lock)
 GEV_PRIV_WAITABLE(rlock)
 GEV_PRIV_WAITABLE(queue)
 GEV_PRIV_WAITABLE(channel)
+GEV_PRIV_WAITABLE(process)
 #undef GEV_PRIV_WAITABLE
 #define GEV_WAITABLE(object) gev_priv_waitable(object)
 #else
@@ -212,7 +223,8 @@ GEV_PRIV_WAITABLE(channel)
              : gev_lock_waitable, struct gev_rlock *                           \
              : gev_rlock_waitable, struct gev_queue *                          \
              : gev_queue_waitable, struct gev_channel *                        \
-             : gev_channel_waitable)(object)
+             : gev_channel_waitable, struct gev_process *                      \
+             : gev_process_waitable)(object)
 #endif
 
 #endif

@@ -1,42 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Waiting for signals. The handler notes the signal in every hub that waits for
- * one and writes to that hub's eventfd; the hub then wakes its waiters. The
- * handler is there only while somebody waits; what was there before comes back.
+/* Catching signals. The handler notes the signal in every hub that wants it and
+ * writes to that hub's eventfd; the hub then wakes its waiters and spawns its
+ * handlers. It is there only while somebody wants the signal; what was there
+ * before comes back.
  *
  * Hubs stand in a list of slots that only grows, so that the handler can walk
  * it without a lock. */
+
+#include "os/signal.h"
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "base/sys.h"
 #include "hub/sched.h"
-#include "hub/watch.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-#define SIGNALS 64 /* 1 ... 64: Linux's _NSIG - 1 */
-
 /* A hub as the handler sees it. */
-struct slot {
-    struct slot *next;       /* constant once listed */
-    atomic_int fd;           /* the hub's eventfd, or -1: free */
+struct gev__signal_slot {
+    struct gev__signal_slot *next; /* constant once listed */
+    atomic_int fd;                 /* the hub's eventfd, or -1: free */
     atomic_int writers;      /* handlers that may be about to write there */
     _Atomic uint64_t wanted; /* bit n-1: somebody waits for signal n */
     _Atomic uint64_t came;   /* bit n-1: it came and was not yet served */
-};
-
-/* A hub's side. */
-struct signals {
-    struct gev__hub_module module;
-    struct gev__watch watch; /* on the eventfd */
-    struct gev__list waiters;
-    struct slot *slot; /* NULL: not set up */
-    int fd;
 };
 
 struct waiter {
@@ -45,15 +36,10 @@ struct waiter {
     int signum;
 };
 
-static _Atomic(struct slot *) slots;
+static _Atomic(struct gev__signal_slot *) slots;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned users[SIGNALS + 1];            /* waiters; under lock */
-static struct sigaction previous[SIGNALS + 1]; /* under lock */
-
-static uint64_t bit_of(int signum)
-{
-    return UINT64_C(1) << (signum - 1);
-}
+static unsigned users[GEV__SIGNALS + 1];            /* waiters; under lock */
+static struct sigaction previous[GEV__SIGNALS + 1]; /* under lock */
 
 /* --- the handler ---------------------------------------------------------- */
 
@@ -62,11 +48,12 @@ static void on_signal(int signum)
     const uint64_t one = 1;
     int saved = *__errno_location();
 
-    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+    for (struct gev__signal_slot *s = atomic_load(&slots); s != NULL;
+         s = s->next) {
         atomic_fetch_add(&s->writers, 1);
         int fd = atomic_load(&s->fd);
-        if (fd >= 0 && (atomic_load(&s->wanted) & bit_of(signum))) {
-            atomic_fetch_or(&s->came, bit_of(signum));
+        if (fd >= 0 && (atomic_load(&s->wanted) & gev__signal_bit(signum))) {
+            atomic_fetch_or(&s->came, gev__signal_bit(signum));
             ssize_t n = write(fd, &one, sizeof(one));
             (void)n;
         }
@@ -77,7 +64,7 @@ static void on_signal(int signum)
 
 /* One more waiter for a signal, or one less: installs the handler with the
  * first, puts the old disposition back with the last. */
-static int add_user(int signum)
+int gev__signal_add_user(int signum)
 {
     struct sigaction act = {.sa_handler = on_signal,
                             .sa_flags = SA_RESTART | SA_ONSTACK};
@@ -95,12 +82,23 @@ static int add_user(int signum)
     return rc;
 }
 
-static void remove_user(int signum)
+/* Unless the program has another there by now: that is the one it wants. */
+static void put_back(int signum)
+{
+    struct sigaction now;
+
+    if (gev__sys_sigaction(signum, NULL, &now) == 0 &&
+        now.sa_handler == on_signal) {
+        gev__sys_sigaction(signum, &previous[signum], NULL);
+    }
+}
+
+void gev__signal_remove_user(int signum)
 {
     pthread_mutex_lock(&lock);
     /* None: a fork put it back already. */
     if (users[signum] > 0 && --users[signum] == 0) {
-        gev__sys_sigaction(signum, &previous[signum], NULL);
+        put_back(signum);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -119,13 +117,14 @@ static void after_fork_in_parent(void)
  * descriptors are the parent's. */
 static void after_fork_in_child(void)
 {
-    for (int i = 1; i <= SIGNALS; i++) {
+    for (int i = 1; i <= GEV__SIGNALS; i++) {
         if (users[i] > 0) {
-            gev__sys_sigaction(i, &previous[i], NULL);
+            put_back(i);
             users[i] = 0;
         }
     }
-    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+    for (struct gev__signal_slot *s = atomic_load(&slots); s != NULL;
+         s = s->next) {
         atomic_store(&s->wanted, 0);
         atomic_store(&s->writers, 0);
         atomic_store(&s->fd, -1);
@@ -142,7 +141,7 @@ static void install_fork_handlers(void)
 
 static void on_readable(struct gev__watch *w, int events)
 {
-    struct signals *s = w->arg;
+    struct gev__signals *s = w->arg;
     uint64_t count;
 
     (void)events;
@@ -150,19 +149,21 @@ static void on_readable(struct gev__watch *w, int events)
     uint64_t came = atomic_exchange(&s->slot->came, 0);
     gev__list_foreach(node, &s->waiters) {
         struct waiter *waiter = gev__container_of(node, struct waiter, link);
-        if (came & bit_of(waiter->signum)) {
+        if (came & gev__signal_bit(waiter->signum)) {
             gev__wake(waiter->greenlet, 0);
         }
     }
+    gev__signal_handlers_run(gev__thread_hub, s, came);
 }
 
 /* What the hub's waiters want now; call after every change of the list. */
-static void note_wanted(struct signals *s)
+void gev__signals_note_wanted(struct gev__signals *s)
 {
-    uint64_t wanted = 0;
+    uint64_t wanted = gev__signal_handlers_want(s);
 
     gev__list_foreach(node, &s->waiters) {
-        wanted |= bit_of(gev__container_of(node, struct waiter, link)->signum);
+        wanted |= gev__signal_bit(
+            gev__container_of(node, struct waiter, link)->signum);
     }
     if (s->slot != NULL) {
         atomic_store(&s->slot->wanted, wanted);
@@ -170,7 +171,7 @@ static void note_wanted(struct signals *s)
 }
 
 /* Gives the slot and the descriptor back. */
-static void shut(struct signals *s, struct gev_hub *hub)
+static void shut(struct gev__signals *s, struct gev_hub *hub)
 {
     if (s->slot == NULL) {
         return;
@@ -188,23 +189,26 @@ static void shut(struct signals *s, struct gev_hub *hub)
 
 static void close_signals(struct gev__hub_module *m, struct gev_hub *hub)
 {
-    struct signals *s = gev__container_of(m, struct signals, module);
+    struct gev__signals *s = gev__container_of(m, struct gev__signals, module);
 
+    gev__timer_disarm(hub, &s->retry);
+    gev__signal_handlers_close(s);
     shut(s, hub);
     gev__free(s);
 }
 
 /* A free slot, or a new one. Slots are never freed: a handler may be there. */
-static struct slot *take_slot(int fd)
+static struct gev__signal_slot *take_slot(int fd)
 {
-    for (struct slot *s = atomic_load(&slots); s != NULL; s = s->next) {
+    for (struct gev__signal_slot *s = atomic_load(&slots); s != NULL;
+         s = s->next) {
         int unused = -1;
         if (atomic_compare_exchange_strong(&s->fd, &unused, fd)) {
             atomic_store(&s->came, 0);
             return s;
         }
     }
-    struct slot *s = gev__libc_calloc(1, sizeof(*s));
+    struct gev__signal_slot *s = gev__libc_calloc(1, sizeof(*s));
     if (s != NULL) {
         atomic_store(&s->fd, fd);
         s->next = atomic_load(&slots);
@@ -219,10 +223,11 @@ static struct slot *take_slot(int fd)
  * up again. (main may be among the waiters then, and leaves the list later.) */
 static void forked_signals(struct gev__hub_module *m, struct gev_hub *hub)
 {
-    struct signals *s = gev__container_of(m, struct signals, module);
+    struct gev__signals *s = gev__container_of(m, struct gev__signals, module);
 
     while (gev__list_pop(&s->waiters) != NULL) {
     }
+    gev__signal_handlers_detach(s);
     if (s->slot == NULL) {
         return;
     }
@@ -236,7 +241,7 @@ static void forked_signals(struct gev__hub_module *m, struct gev_hub *hub)
 }
 
 /* A slot, a descriptor and a watch on it. */
-static int set_up(struct signals *s, struct gev_hub *hub)
+static int set_up(struct gev__signals *s, struct gev_hub *hub)
 {
     int rc = gev__sys_eventfd();
 
@@ -258,22 +263,22 @@ static int set_up(struct signals *s, struct gev_hub *hub)
     return rc;
 }
 
-static struct signals *find_signals(const struct gev_hub *hub)
+struct gev__signals *gev__signals_find(const struct gev_hub *hub)
 {
     gev__list_foreach(node, &hub->modules) {
         struct gev__hub_module *m =
             gev__container_of(node, struct gev__hub_module, link);
         if (m->close == close_signals) {
-            return gev__container_of(m, struct signals, module);
+            return gev__container_of(m, struct gev__signals, module);
         }
     }
     return NULL;
 }
 
-static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
+int gev__signals_get(struct gev_hub *hub, struct gev__signals **ret_s)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    struct signals *s = find_signals(hub);
+    struct gev__signals *s = gev__signals_find(hub);
 
     pthread_once(&once, install_fork_handlers);
     if (s == NULL) {
@@ -282,6 +287,9 @@ static int find_or_make_signals(struct gev_hub *hub, struct signals **ret_s)
             return -ENOMEM;
         }
         gev__list_init(&s->waiters);
+        gev__list_init(&s->handlers);
+        gev__list_init(&s->detached);
+        s->retry.pos = GEV__TIMER_IDLE;
         s->module.close = close_signals;
         s->module.forked = forked_signals;
         gev__hub_add_module(hub, &s->module);
@@ -295,31 +303,33 @@ static int wait_signal(struct gev_hub *hub, int signum, double timeout)
     const struct gev__wait_for what = {.kind = GEV__WAIT_SIGNAL,
                                        .number = signum};
     struct waiter waiter = {.greenlet = hub->current, .signum = signum};
-    struct signals *s = NULL;
+    struct gev__signals *s = NULL;
     int64_t deadline;
     int rc = gev__deadline(hub, timeout, &deadline);
 
-    if (rc == 0 && (signum < 1 || signum > SIGNALS)) {
+    if (rc == 0 && (signum < 1 || signum > GEV__SIGNALS)) {
         rc = -EINVAL;
     }
     if (rc == 0) {
-        rc = find_or_make_signals(hub, &s);
+        rc = gev__signals_get(hub, &s);
     }
     if (rc != 0) {
         return rc;
     }
-    rc = add_user(signum);
+    gev__list_push_back(&s->waiters, &waiter.link);
+    gev__signals_note_wanted(s);
+    rc = gev__signal_add_user(signum);
     if (rc < 0) {
+        gev__list_remove(&waiter.link);
+        gev__signals_note_wanted(s);
         return rc;
     }
-    gev__list_push_back(&s->waiters, &waiter.link);
-    note_wanted(s);
     gev__hub_hold(hub);
     rc = gev__park_until(hub, what, deadline);
     gev__hub_release(hub);
     gev__list_remove(&waiter.link);
-    note_wanted(s);
-    remove_user(signum);
+    gev__signals_note_wanted(s);
+    gev__signal_remove_user(signum);
     return rc;
 }
 
