@@ -29,7 +29,9 @@
 #include <gev/workers.h>
 
 #include <gev/dns.h>
+#include <gev/server.h>
 #include <gev/socket.h>
+#include <gev/stream.h>
 
 #include <gev/debug.h>
 #include <gev/scoped.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include "net/listen.h"
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/sys.h"
@@ -17,6 +19,7 @@ struct want {
     int type;    /* SOCK_STREAM: listens, too */
     int backlog; /* SOCK_STREAM */
     bool both;   /* IPv6 and IPv4 in one socket */
+    bool reuse_port;
 };
 
 static int set_option(int fd, int level, int name, int value)
@@ -42,6 +45,9 @@ static int prepare(struct gev_hub *hub, int fd, const struct addrinfo *ai,
     /* Not for UDP, where it lets others take the port over. */
     if (want->type == SOCK_STREAM) {
         rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    }
+    if (rc == 0 && want->reuse_port) {
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     }
     if (rc == 0 && want->both && ai->ai_family == AF_INET6) {
         rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -98,12 +104,16 @@ static int bind_first(struct gev_hub *hub, const struct addrinfo *list,
     return failed;
 }
 
-static int bind_name(struct gev_hub *hub, const char *host, const char *service,
-                     struct want *want)
+int gev__bind_name(struct gev_hub *hub, int type, const char *host,
+                   const char *service, int backlog, bool reuse_port)
 {
+    const struct want want = {.type = type,
+                              .backlog = backlog,
+                              .both = host == NULL,
+                              .reuse_port = reuse_port};
     const struct addrinfo hints = {
         .ai_flags = AI_PASSIVE,
-        .ai_socktype = want->type,
+        .ai_socktype = type,
     };
     struct addrinfo *list;
 
@@ -112,14 +122,13 @@ static int bind_name(struct gev_hub *hub, const char *host, const char *service,
     if (rc < 0) {
         return rc;
     }
-    want->both = host == NULL;
-    if (want->both) {
-        rc = bind_first(hub, list, AF_INET6, true, want, -EAFNOSUPPORT);
+    if (want.both) {
+        rc = bind_first(hub, list, AF_INET6, true, &want, -EAFNOSUPPORT);
         if (is_lacking(rc)) {
-            rc = bind_first(hub, list, AF_INET6, false, want, rc);
+            rc = bind_first(hub, list, AF_INET6, false, &want, rc);
         }
     } else {
-        rc = bind_first(hub, list, AF_UNSPEC, false, want, -EADDRNOTAVAIL);
+        rc = bind_first(hub, list, AF_UNSPEC, false, &want, -EADDRNOTAVAIL);
     }
     gev__freeaddrinfo(list);
     return rc;
@@ -128,15 +137,14 @@ static int bind_name(struct gev_hub *hub, const char *host, const char *service,
 /* --- Unix ----------------------------------------------------------------- */
 
 /* Whether the file is a socket that nobody listens on. */
-static bool is_stale(const struct sockaddr_un *addr)
+static bool is_stale(int type, const struct sockaddr_un *addr)
 {
     struct stat st;
 
     if (gev__sys_lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) {
         return false;
     }
-    int fd =
-        gev__sys_socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = gev__sys_socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return false;
     }
@@ -145,19 +153,20 @@ static bool is_stale(const struct sockaddr_un *addr)
     return rc == -ECONNREFUSED;
 }
 
-static int bind_path(int fd, const struct sockaddr_un *addr)
+static int bind_stale(int fd, int type, const struct sockaddr_un *addr)
 {
     const struct sockaddr *sa = (const struct sockaddr *)addr;
     int rc = gev__sys_bind(fd, sa, sizeof(*addr));
 
-    if (rc != -EADDRINUSE || !is_stale(addr)) {
+    if (rc != -EADDRINUSE || !is_stale(type, addr)) {
         return rc;
     }
     rc = gev__sys_unlink(addr->sun_path);
     return rc < 0 && rc != -ENOENT ? rc : gev__sys_bind(fd, sa, sizeof(*addr));
 }
 
-static int unix_listen(struct gev_hub *hub, const char *path, int backlog)
+int gev__bind_path(struct gev_hub *hub, int type, const char *path, int backlog,
+                   mode_t mode)
 {
     struct sockaddr_un addr;
 
@@ -165,12 +174,17 @@ static int unix_listen(struct gev_hub *hub, const char *path, int backlog)
     if (rc < 0) {
         return rc;
     }
-    int fd = gev__socket(hub, AF_UNIX, SOCK_STREAM, 0);
+    int fd = gev__socket(hub, AF_UNIX, type, 0);
     if (fd < 0) {
         return fd;
     }
-    rc = bind_path(fd, &addr);
+    if (mode != 0) {
+        rc = gev__sys_fchmod(fd, mode); /* the file gets it when it is made */
+    }
     if (rc == 0) {
+        rc = bind_stale(fd, type, &addr);
+    }
+    if (rc == 0 && type == SOCK_STREAM) {
         rc = start_listening(hub, fd, backlog);
     }
     if (rc < 0) {
@@ -185,21 +199,23 @@ static int unix_listen(struct gev_hub *hub, const char *path, int backlog)
 int gev_tcp_listen(const char *host, const char *service, int backlog)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct want want = {.type = SOCK_STREAM, .backlog = backlog};
     return hub == NULL ? -1
-                       : (int)gev__ret(bind_name(hub, host, service, &want));
+                       : (int)gev__ret(gev__bind_name(hub, SOCK_STREAM, host,
+                                                      service, backlog, false));
 }
 
 int gev_udp_bind(const char *host, const char *service)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct want want = {.type = SOCK_DGRAM};
     return hub == NULL ? -1
-                       : (int)gev__ret(bind_name(hub, host, service, &want));
+                       : (int)gev__ret(gev__bind_name(hub, SOCK_DGRAM, host,
+                                                      service, 0, false));
 }
 
 int gev_unix_listen(const char *path, int backlog)
 {
     struct gev_hub *hub = gev__hub_get();
-    return hub == NULL ? -1 : (int)gev__ret(unix_listen(hub, path, backlog));
+    return hub == NULL ? -1
+                       : (int)gev__ret(gev__bind_path(hub, SOCK_STREAM, path,
+                                                      backlog, 0));
 }

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Servers of connections. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/sys.h"
+#include "hub/fd.h"
+#include "net/service.h"
+#include "net/socket.h"
+#include "net/stream.h"
+
+#include <string.h>
+
+struct gev_server {
+    struct gev__service service; /* first */
+    gev_conn_fn fn;
+    void *arg;
+};
+
+struct connection {
+    struct gev__job job; /* first */
+    int fd;              /* until it has a stream; else -1 */
+    gev_stream *stream;
+    struct sockaddr_storage peer;
+};
+
+static struct gev_server *server_of(struct gev__service *v)
+{
+    return (struct gev_server *)(void *)v;
+}
+
+static const gev_tls_ops *tls_ops(gev_tls *tls)
+{
+    return *(const gev_tls_ops *const *)(void *)tls;
+}
+
+/* --- a connection --------------------------------------------------------- */
+
+/* How long, and how much, a client may go on sending after the handler is done:
+ * closing with unread data would reset the connection, and take from the client
+ * the answer it has not read yet. */
+#define LINGER 1.0
+#define LINGER_BYTES ((size_t)1 << 20)
+
+static void drain(gev_stream *s)
+{
+    struct gev__stream_call call;
+    struct gev__scope_handle limit = {.id = 0};
+    char *trash = gev__malloc(4096);
+    size_t drained = 0;
+    ssize_t n = 1;
+
+    if (trash == NULL ||
+        gev__scope_begin(s->hub, &limit, LINGER, ETIMEDOUT) < 0) {
+        gev__free(trash);
+        return;
+    }
+    if (gev__stream_begin(&call, s, &s->reader) == 0) {
+        while (n > 0 && drained < LINGER_BYTES) {
+            n = gev__stream_transport_read(&call, trash, 4096);
+            drained += n > 0 ? (size_t)n : 0;
+        }
+        gev__stream_end(&call);
+    }
+    gev__scope_end(&limit);
+    gev__free(trash);
+}
+
+/* The handler has returned: what it wrote must arrive. */
+static void finish(struct connection *c)
+{
+    gev_stream *s = c->stream;
+
+    if (s != NULL && !(s->hub->current->alerts & GEV__ALERT_KILLED) &&
+        gev__stream_shut(s) == 0) {
+        drain(s);
+    }
+    c->stream = NULL;
+    gev__stream_close(s, true);
+}
+
+/* However its greenlet ended: nothing is left of it. */
+static void end_connection(struct gev__job *job)
+{
+    struct connection *c = gev__container_of(job, struct connection, job);
+
+    gev__stream_close(c->stream, false);
+    if (c->fd >= 0) {
+        gev__close(job->service->hub, c->fd);
+    }
+    gev__free(c);
+}
+
+/* The stream, through TLS if there is. */
+static bool open_stream(struct connection *c)
+{
+    gev_tls *tls = c->job.service->opts.tls;
+
+    if (gev__stream_open(c->job.service->hub, c->fd, &c->stream) < 0) {
+        return false;
+    }
+    c->fd = -1;
+    if (tls != NULL) {
+        /* It has closed the lower one if this is NULL. */
+        gev_stream *lower = c->stream;
+        c->stream = NULL;
+        c->stream = tls_ops(tls)->accept(tls, lower);
+    }
+    if (c->stream != NULL) {
+        c->stream->job = &c->job;
+    }
+    return c->stream != NULL;
+}
+
+static void *handle(void *arg)
+{
+    struct connection *c = arg;
+    const struct gev_server *s = server_of(c->job.service);
+
+    if (open_stream(c)) {
+        s->fn(c->stream, (const struct sockaddr *)&c->peer, s->arg);
+        finish(c);
+    }
+    return NULL;
+}
+
+/* --- accepting ------------------------------------------------------------ */
+
+/* What a connection's making may fail with for a while. */
+static bool is_passing(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM ||
+           rc == -EPERM || rc == -ECONNABORTED || rc == -EPROTO;
+}
+
+static int pause_a_little(struct gev_hub *hub)
+{
+    return gev__sleep_until(hub,
+                            gev__clock_add(gev__now_base(hub), 10 * GEV__MS));
+}
+
+static int receive(struct gev__service *v)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(peer);
+    int fd = gev__accept(v->hub, v->fd, (struct sockaddr *)&peer, &len);
+
+    if (fd < 0) {
+        /* gev__accept() waits by itself while descriptors are short. */
+        return !is_passing(fd)                 ? fd
+               : fd == -EPERM || fd == -ENOMEM ? pause_a_little(v->hub)
+                                               : 0;
+    }
+    struct connection *c = gev__calloc(1, sizeof(*c));
+    int rc = c == NULL ? -ENOMEM : 0;
+    if (rc == 0) {
+        c->fd = fd;
+        c->peer = peer;
+        c->job.end = end_connection;
+        rc = gev__service_spawn(v, &c->job, handle, "connection");
+    }
+    if (rc < 0) {
+        gev__free(c);
+        gev__close(v->hub, fd);
+        return pause_a_little(v->hub);
+    }
+    return 0;
+}
+
+/* --- made and freed ------------------------------------------------------- */
+
+static void release(struct gev__service *v)
+{
+    gev_tls *tls = v->opts.tls;
+
+    if (tls != NULL) {
+        tls_ops(tls)->unref(tls);
+    }
+    gev__service_fini(v);
+    gev__free(server_of(v));
+}
+
+static const struct gev__service_ops server_ops = {.type = SOCK_STREAM,
+                                                   .receive = receive,
+                                                   .name = "server",
+                                                   .release = release};
+
+static int make(const gev_server_opts *opts, gev_conn_fn fn, void *arg,
+                struct gev_server **ret_server)
+{
+    if (fn == NULL) {
+        return -EINVAL;
+    }
+    struct gev_server *s = gev__malloc(sizeof(*s));
+    if (s == NULL) {
+        return -ENOMEM;
+    }
+    int rc = gev__service_init(&s->service, &server_ops, opts);
+    if (rc < 0) {
+        gev__free(s);
+        return rc;
+    }
+    gev_tls *tls = s->service.opts.tls;
+    if (tls != NULL) {
+        tls_ops(tls)->ref(tls);
+    }
+    s->fn = fn;
+    s->arg = arg;
+    *ret_server = s;
+    return 0;
+}
+
+/* --- public --------------------------------------------------------------- */
+
+gev_server *gev_server_new(const gev_server_opts *opts, gev_conn_fn fn,
+                           void *arg)
+{
+    struct gev_server *s;
+    int rc = make(opts, fn, arg, &s);
+
+    return rc < 0 ? gev__ret_null(rc) : s;
+}
+
+int gev_server_start(gev_server *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL : gev__service_start(&s->service));
+}
+
+int gev_server_serve(gev_server *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL : gev__service_serve(&s->service));
+}
+
+int gev_server_pause(gev_server *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL
+                                   : gev__service_pause(&s->service, true));
+}
+
+int gev_server_resume(gev_server *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL
+                                   : gev__service_pause(&s->service, false));
+}
+
+int gev_server_stop(gev_server *s, double timeout)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL
+                                   : gev__service_stop(&s->service, timeout));
+}
+
+void gev_server_free(gev_server *s)
+{
+    if (s != NULL) {
+        gev__service_end(&s->service);
+        gev__service_unref(&s->service);
+    }
+}
+
+bool gev_server_started(const gev_server *s)
+{
+    return s != NULL && s->service.state == GEV__SERVICE_ON;
+}
+
+bool gev_server_stopping(const gev_server *s)
+{
+    return s != NULL && s->service.state == GEV__SERVICE_OFF;
+}
+
+int gev_server_port(const gev_server *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL : gev__service_port(&s->service));
+}
+
+int gev_server_fd(const gev_server *s)
+{
+    if (s == NULL) {
+        return (int)gev__ret(-EINVAL);
+    }
+    return s->service.state == GEV__SERVICE_ON ? s->service.fd
+                                               : (int)gev__ret(-ENOTCONN);
+}
+
+size_t gev_server_count(const gev_server *s)
+{
+    return s == NULL ? 0 : s->service.n_jobs;
+}
+
+gev_server *gev_server_of(const gev_stream *conn)
+{
+    return conn == NULL || conn->job == NULL ? NULL
+                                             : server_of(conn->job->service);
+}
+
+int gev_server_idle(gev_stream *conn, bool idle)
+{
+    if (conn == NULL || conn->job == NULL) {
+        return (int)gev__ret(-EINVAL);
+    }
+    if (idle && conn->job->service->state == GEV__SERVICE_OFF) {
+        return (int)gev__ret(-ECANCELED);
+    }
+    conn->job->idle = idle;
+    if (idle) {
+        gev__stream_trim(conn);
+    }
+    return 0;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Streams: writing. */
+#include "net/stream.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/sys.h"
+#include "net/send.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Of the buffer. What is bigger goes past it. */
+#define OUT_SIZE ((size_t)16 * 1024)
+
+static int begin_write(struct gev__stream_call *call, struct gev_stream *s)
+{
+    int rc = s == NULL ? -EINVAL : gev__stream_begin(call, s, &s->writer);
+
+    if (rc == 0 && s->shut) {
+        gev__stream_end(call);
+        return -EPIPE;
+    }
+    return rc;
+}
+
+/* Has the transport take n bytes; *ret_taken is set in any case. */
+static int push(struct gev__stream_call *call, const char *buf, size_t n,
+                size_t *ret_taken)
+{
+    size_t taken = 0;
+    int rc = 0;
+
+    while (taken < n) {
+        ssize_t some =
+            gev__stream_transport_write(call, buf + taken, n - taken);
+        if (some < 0) {
+            rc = (int)some;
+            break;
+        }
+        taken += (size_t)some;
+    }
+    *ret_taken = taken;
+    return rc;
+}
+
+int gev__stream_flush_out(struct gev__stream_call *call)
+{
+    struct gev_stream *s = call->s;
+    size_t taken = 0;
+
+    if (s->out_start == s->out_end) {
+        return 0;
+    }
+    int rc =
+        push(call, s->out + s->out_start, s->out_end - s->out_start, &taken);
+    s->out_start += taken;
+    if (s->out_start == s->out_end) {
+        s->out_start = 0;
+        s->out_end = 0;
+    }
+    return rc;
+}
+
+/* Whether a failed flush is the caller's own business, not the peer's. */
+static bool is_own_failure(const struct gev_stream *s, int rc)
+{
+    return s->closing || s->hub->current->alerts != 0 || rc == -EDEADLK ||
+           rc == -EPERM;
+}
+
+int gev__stream_flush_for_read(struct gev_stream *s)
+{
+    struct gev__stream_call call;
+
+    if (s->writer.user != NULL) {
+        return 0; /* who is writing will see to it */
+    }
+    int rc = gev__stream_begin(&call, s, &s->writer);
+    if (rc == 0) {
+        rc = gev__stream_flush_out(&call);
+        gev__stream_end(&call);
+    }
+    return rc < 0 && is_own_failure(s, rc) ? rc : 0;
+}
+
+static size_t space(const struct gev_stream *s)
+{
+    return OUT_SIZE - s->out_end;
+}
+
+static int make_buffer(struct gev_stream *s)
+{
+    if (s->out == NULL) {
+        s->out = gev__malloc(OUT_SIZE);
+    }
+    return s->out == NULL ? -ENOMEM : 0;
+}
+
+static int write_one(struct gev__stream_call *call, const void *buf, size_t n)
+{
+    struct gev_stream *s = call->s;
+    size_t taken;
+    int rc = make_buffer(s);
+
+    if (rc == 0 && n > space(s)) {
+        rc = gev__stream_flush_out(call);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (n > space(s)) {
+        return push(call, buf, n, &taken);
+    }
+    if (n > 0) {
+        memcpy(s->out + s->out_end, buf, n);
+        s->out_end += n;
+    }
+    return 0;
+}
+
+static int write_pieces(struct gev__stream_call *call, const struct iovec *iov,
+                        int n)
+{
+    int rc = 0;
+
+    for (int i = 0; i < n && rc == 0; i++) {
+        rc = write_one(call, iov[i].iov_base, iov[i].iov_len);
+    }
+    return rc;
+}
+
+/* --- formatted ------------------------------------------------------------ */
+
+/* Prints into the buffer: what it needs, which may be more than there was; or
+ * -errno. */
+static int print_to_buffer(struct gev_stream *s, const char *format, va_list ap)
+{
+    va_list again;
+
+    va_copy(again, ap);
+    int n = vsnprintf(s->out + s->out_end, space(s), format, again);
+    va_end(again);
+    if (n < 0) {
+        return gev__transport_error();
+    }
+    if ((size_t)n < space(s)) {
+        s->out_end += (size_t)n;
+    }
+    return n;
+}
+
+static int print_aside(struct gev__stream_call *call, size_t n,
+                       const char *format, va_list ap)
+{
+    char *text = gev__malloc(n + 1);
+
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    int printed = vsnprintf(text, n + 1, format, ap);
+    int rc = printed < 0 ? gev__transport_error()
+                         : write_one(call, text, (size_t)printed);
+    gev__free(text);
+    return rc;
+}
+
+static int print(struct gev__stream_call *call, const char *format, va_list ap)
+{
+    struct gev_stream *s = call->s;
+    int rc = make_buffer(s);
+
+    if (rc < 0) {
+        return rc;
+    }
+    size_t there = space(s);
+    int n = print_to_buffer(s, format, ap);
+    if (n < 0) {
+        return n;
+    }
+    return (size_t)n < there ? 0 : print_aside(call, (size_t)n, format, ap);
+}
+
+/* --- files ---------------------------------------------------------------- */
+
+static int send_by_kernel(struct gev__stream_call *call, int fd, off_t offset,
+                          size_t n)
+{
+    struct gev_stream *s = call->s;
+    int rc = gev__stream_start_clock(call);
+
+    s->writer.in_transport = true;
+    while (n > 0 && rc == 0) {
+        ssize_t sent =
+            gev__sendfile(s->hub, gev__self_to_fd(s->self), fd, &offset, n);
+        if (s->closing) {
+            rc = -EBADF;
+        } else if (sent <= 0) {
+            rc = sent < 0 ? (int)sent : -EIO;
+        } else {
+            n -= (size_t)sent;
+        }
+    }
+    s->writer.in_transport = false;
+    return rc;
+}
+
+static int send_by_copy(struct gev__stream_call *call, int fd, off_t offset,
+                        size_t n)
+{
+    struct gev_stream *s = call->s;
+    int rc = make_buffer(s);
+
+    while (n > 0 && rc == 0) {
+        size_t most = n < OUT_SIZE ? n : OUT_SIZE;
+        ssize_t got = gev__sys_pread(fd, s->out, most, offset);
+        if (got <= 0) {
+            return got < 0 ? (int)got : -EIO;
+        }
+        s->out_end = (size_t)got;
+        rc = gev__stream_flush_out(call);
+        offset += got;
+        n -= (size_t)got;
+    }
+    return rc;
+}
+
+static int send_file(struct gev__stream_call *call, int fd, off_t offset,
+                     size_t n)
+{
+    int rc = gev__stream_flush_out(call);
+
+    if (rc < 0) {
+        return rc;
+    }
+    return gev__stream_is_fd(call->s) ? send_by_kernel(call, fd, offset, n)
+                                      : send_by_copy(call, fd, offset, n);
+}
+
+/* --- public --------------------------------------------------------------- */
+
+int gev_stream_write(gev_stream *s, const void *buf, size_t n)
+{
+    struct gev__stream_call call;
+    int rc = begin_write(&call, s);
+
+    if (rc == 0) {
+        rc = write_one(&call, buf, n);
+        gev__stream_end(&call);
+    }
+    return (int)gev__ret(rc);
+}
+
+int gev_stream_writev(gev_stream *s, const struct iovec *iov, int n)
+{
+    struct gev__stream_call call;
+    int rc = n < 0 || n > IOV_MAX ? -EINVAL : begin_write(&call, s);
+
+    if (rc == 0) {
+        rc = write_pieces(&call, iov, n);
+        gev__stream_end(&call);
+    }
+    return (int)gev__ret(rc);
+}
+
+static int print_stream(gev_stream *s, const char *format, va_list ap)
+{
+    struct gev__stream_call call;
+    int rc = format == NULL ? -EINVAL : begin_write(&call, s);
+
+    if (rc == 0) {
+        rc = print(&call, format, ap);
+        gev__stream_end(&call);
+    }
+    return (int)gev__ret(rc);
+}
+
+int gev_stream_printf(gev_stream *s, const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    int rc = print_stream(s, format, ap);
+    va_end(ap);
+    return rc;
+}
+
+int gev_stream_vprintf(gev_stream *s, const char *format, va_list ap)
+{
+    return print_stream(s, format, ap);
+}
+
+int gev_stream_sendfile(gev_stream *s, int fd, off_t offset, size_t n)
+{
+    struct gev__stream_call call;
+    int rc = begin_write(&call, s);
+
+    if (rc == 0) {
+        rc = send_file(&call, fd, offset, n);
+        gev__stream_end(&call);
+    }
+    return (int)gev__ret(rc);
+}
+
+int gev_stream_flush(gev_stream *s)
+{
+    struct gev__stream_call call;
+    int rc = s == NULL ? -EINVAL : gev__stream_begin(&call, s, &s->writer);
+
+    if (rc == 0) {
+        rc = gev__stream_flush_out(&call);
+        gev__stream_end(&call);
+    }
+    return (int)gev__ret(rc);
+}
