@@ -95,6 +95,31 @@ void *gev__reallocarray(void *p, size_t count, size_t size)
     return gev__realloc(p, n);
 }
 
+/* What was allocated is noted just before the block. */
+void *gev__calloc_aligned(size_t count, size_t size, size_t alignment)
+{
+    size_t n;
+    if (__builtin_mul_overflow(count, size, &n) ||
+        __builtin_add_overflow(n, alignment + sizeof(void *), &n)) {
+        return NULL;
+    }
+    char *memory = gev__calloc(1, n);
+    if (memory == NULL) {
+        return NULL;
+    }
+    uintptr_t at = (uintptr_t)memory + sizeof(void *) + alignment - 1;
+    void **block = (void *)(at & ~(alignment - 1));
+    block[-1] = memory;
+    return block;
+}
+
+void gev__free_aligned(void *p)
+{
+    if (p != NULL) {
+        gev__free(((void **)p)[-1]);
+    }
+}
+
 char *gev__strdup(const char *s)
 {
     size_t n = strlen(s) + 1;

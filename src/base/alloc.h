@@ -23,6 +23,10 @@ void *gev__malloc(size_t n);
 /* count * size, checked for overflow: NULL. */
 void *gev__calloc(size_t count, size_t size);
 void *gev__reallocarray(void *p, size_t count, size_t size);
+/* The same zeroed and aligned to a power of two; for gev__free_aligned() only.
+ */
+void *gev__calloc_aligned(size_t count, size_t size, size_t alignment);
+void gev__free_aligned(void *p);
 char *gev__strdup(const char *s);
 void gev__free(void *p);
 

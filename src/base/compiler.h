@@ -13,6 +13,8 @@
 #define GEV__INLINE static inline __attribute__((always_inline))
 #define GEV__COLD __attribute__((cold, noinline))
 
+#define GEV__LINE 64 /* bytes of a cache line, or a multiple */
+
 #define gev__container_of(ptr, type, member)                                   \
     ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

@@ -2,12 +2,19 @@
 #ifndef GEV_BASE_ERROR_H
 #define GEV_BASE_ERROR_H
 
-/* The one place where the inside's -errno becomes the outside's -1/errno. */
+/* The one place where the inside's -errno becomes the outside's -1/errno, and
+ * libc's the inside's. */
 
 #include "base/compiler.h"
 
 #include <errno.h>
 #include <sys/types.h>
+
+/* The way in: what libc returned, as the inside wants it. */
+GEV__INLINE ssize_t gev__from_libc(ssize_t rc)
+{
+    return gev__unlikely(rc < 0) ? -errno : rc;
+}
 
 /* A public function's last line: `return (int)gev__ret(rc);` */
 static inline ssize_t gev__ret(ssize_t rc)

@@ -31,18 +31,12 @@
 #endif
 #define WAIT_BY_PIDFD ((idtype_t)3) /* P_PIDFD, Linux 5.4 */
 
-/* What libc returned, as the inside wants it. */
-GEV__INLINE ssize_t result(ssize_t rc)
-{
-    return rc < 0 ? -errno : rc;
-}
-
 /* rc = the call's result, or the injected error; both go round at EINTR. */
 #define RETRY_IF(rc, injected, call)                                           \
     do {                                                                       \
         (rc) = -(injected);                                                    \
         if ((rc) == 0) {                                                       \
-            (rc) = result(call);                                               \
+            (rc) = gev__from_libc(call);                                       \
         }                                                                      \
     } while (gev__unlikely((rc) == -EINTR))
 
@@ -121,6 +115,20 @@ static int hit_msg(enum gev__fault_point point, int fd,
     return error;
 }
 
+ssize_t gev__sys_recv(int fd, void *buf, size_t n, int flags)
+{
+    ssize_t rc;
+    RETRY_IF(rc, hit_io(GEV__FAULT_READ, fd, &n), recv(fd, buf, n, flags));
+    return rc;
+}
+
+ssize_t gev__sys_send(int fd, const void *buf, size_t n, int flags)
+{
+    ssize_t rc;
+    RETRY_IF(rc, hit_io(GEV__FAULT_WRITE, fd, &n), send(fd, buf, n, flags));
+    return rc;
+}
+
 static atomic_long mapped;
 
 static void count_mapped(long change)
@@ -195,13 +203,6 @@ ssize_t gev__sys_writev(int fd, const struct iovec *iov, int n)
     return rc;
 }
 
-ssize_t gev__sys_recv(int fd, void *buf, size_t n, int flags)
-{
-    ssize_t rc;
-    RETRY_IF(rc, hit_io(GEV__FAULT_READ, fd, &n), recv(fd, buf, n, flags));
-    return rc;
-}
-
 ssize_t gev__sys_recvfrom(int fd, void *buf, size_t n, int flags,
                           struct sockaddr *addr, socklen_t *len)
 {
@@ -223,13 +224,6 @@ ssize_t gev__sys_recvmsg(int fd, struct msghdr *msg, int flags)
         msg->msg_controllen = s.msg.msg_controllen;
         msg->msg_flags = s.msg.msg_flags;
     }
-    return rc;
-}
-
-ssize_t gev__sys_send(int fd, const void *buf, size_t n, int flags)
-{
-    ssize_t rc;
-    RETRY_IF(rc, hit_io(GEV__FAULT_WRITE, fd, &n), send(fd, buf, n, flags));
     return rc;
 }
 
@@ -289,7 +283,7 @@ int gev__sys_connect(int fd, const struct sockaddr *addr, socklen_t len)
     if (injected != 0 && injected != EINTR) {
         return -injected;
     }
-    int rc = (int)result(connect(fd, addr, len));
+    int rc = (int)gev__from_libc(connect(fd, addr, len));
     if (injected == EINTR && (rc == 0 || rc == -EINPROGRESS)) {
         return -EINTR;
     }
@@ -319,7 +313,7 @@ int gev__sys_listen(int fd, int backlog)
 
 int gev__sys_shutdown(int fd, int how)
 {
-    return (int)result(shutdown(fd, how));
+    return (int)gev__from_libc(shutdown(fd, how));
 }
 
 int gev__sys_getsockopt(int fd, int level, int name, void *value,
@@ -354,7 +348,7 @@ int gev__sys_getpeername(int fd, struct sockaddr *addr, socklen_t *len)
 
 int gev__sys_close(int fd)
 {
-    ssize_t rc = result(close(fd));
+    ssize_t rc = gev__from_libc(close(fd));
     return rc == -EINTR ? 0 : (int)rc;
 }
 
@@ -429,7 +423,7 @@ int gev__sys_poll(struct pollfd *fds, nfds_t n, int milliseconds)
     for (;;) {
         ssize_t rc = -gev__fault_hit(GEV__FAULT_POLL);
         if (rc == 0) {
-            rc = result(poll(fds, n, milliseconds));
+            rc = gev__from_libc(poll(fds, n, milliseconds));
         }
         if (gev__likely(rc != -EINTR)) {
             return (int)rc;
@@ -464,7 +458,7 @@ int gev__sys_waitpid(pid_t pid, int *status, int options)
 int gev__sys_sigaction(int signum, const struct sigaction *act,
                        struct sigaction *old)
 {
-    return (int)result(sigaction(signum, act, old));
+    return (int)gev__from_libc(sigaction(signum, act, old));
 }
 
 void *gev__sys_mmap(size_t n, int *ret_error)
@@ -487,7 +481,7 @@ void *gev__sys_mmap(size_t n, int *ret_error)
 
 int gev__sys_munmap(void *p, size_t n)
 {
-    ssize_t rc = result(munmap(p, n));
+    ssize_t rc = gev__from_libc(munmap(p, n));
     if (rc == 0) {
         count_mapped(-(long)n);
     }
@@ -510,7 +504,7 @@ int gev__sys_madvise(void *p, size_t n, int advice)
 
 int gev__sys_mincore(void *p, size_t n, unsigned char *map)
 {
-    return (int)result(mincore(p, n, map));
+    return (int)gev__from_libc(mincore(p, n, map));
 }
 
 /* --- processes ------------------------------------------------------------ */
@@ -527,7 +521,7 @@ pid_t gev__sys_vfork(void (*child)(void *), void *arg)
         child(arg);
         _exit(127);
     }
-    return (pid_t)result(pid);
+    return (pid_t)gev__from_libc(pid);
 }
 
 int gev__sys_execve(const char *file, char *const argv[], char *const env[])

@@ -7,7 +7,7 @@
  * (GEV_FAULT_INJECTION) each is a fault point: see base/fault.h. EINTR is
  * retried here, except where noted, so no caller needs a loop for it. */
 
-#include "base/compiler.h"
+#include "base/error.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -23,11 +23,9 @@ ssize_t gev__sys_read(int fd, void *buf, size_t n);
 ssize_t gev__sys_readv(int fd, const struct iovec *iov, int n);
 ssize_t gev__sys_write(int fd, const void *buf, size_t n);
 ssize_t gev__sys_writev(int fd, const struct iovec *iov, int n);
-ssize_t gev__sys_recv(int fd, void *buf, size_t n, int flags);
 ssize_t gev__sys_recvfrom(int fd, void *buf, size_t n, int flags,
                           struct sockaddr *addr, socklen_t *len);
 ssize_t gev__sys_recvmsg(int fd, struct msghdr *msg, int flags);
-ssize_t gev__sys_send(int fd, const void *buf, size_t n, int flags);
 ssize_t gev__sys_sendto(int fd, const void *buf, size_t n, int flags,
                         const struct sockaddr *addr, socklen_t len);
 ssize_t gev__sys_sendmsg(int fd, const struct msghdr *msg, int flags);
@@ -118,5 +116,28 @@ int gev__sys_rename(const char *from, const char *to);
 int gev__sys_realpath(const char *path, char *ret_path); /* PATH_MAX bytes */
 
 unsigned gev__sys_cpus(void); /* that this thread may run on; at least 1 */
+/* The two that make up a request: inline, where no test is to fail them. */
+#ifdef GEV_FAULT_INJECTION
+ssize_t gev__sys_recv(int fd, void *buf, size_t n, int flags);
+ssize_t gev__sys_send(int fd, const void *buf, size_t n, int flags);
+#else
+GEV__INLINE ssize_t gev__sys_recv(int fd, void *buf, size_t n, int flags)
+{
+    ssize_t rc;
+    do {
+        rc = gev__from_libc(recv(fd, buf, n, flags));
+    } while (gev__unlikely(rc == -EINTR));
+    return rc;
+}
+
+GEV__INLINE ssize_t gev__sys_send(int fd, const void *buf, size_t n, int flags)
+{
+    ssize_t rc;
+    do {
+        rc = gev__from_libc(send(fd, buf, n, flags));
+    } while (gev__unlikely(rc == -EINTR));
+    return rc;
+}
+#endif
 
 #endif

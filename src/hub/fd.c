@@ -4,15 +4,12 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/sys.h"
+#include "hub/fd_wait.h"
 #include "hub/loop.h"
-#include "hub/park.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-
-static const int direction_event[2] = {EV_READ, EV_WRITE};
-static const int direction_bit[2] = {GEV_READ, GEV_WRITE};
 
 /* --- the table ------------------------------------------------------------ */
 
@@ -43,14 +40,15 @@ struct gev__fd *gev__fd_get(struct gev_hub *hub, int fd)
         return NULL;
     }
     if (hub->fds[block] == NULL) {
-        struct gev__fd *entries = gev__calloc(GEV__FD_BLOCK, sizeof(*entries));
+        struct gev__fd *entries =
+            gev__calloc_aligned(GEV__FD_BLOCK, sizeof(*entries), GEV__LINE);
         if (entries == NULL) {
             return NULL;
         }
         for (unsigned i = 0; i < GEV__FD_BLOCK; i++) {
             struct gev__fd *e = &entries[i];
             for (int d = 0; d < 2; d++) {
-                gev__list_init(&e->waiters[d]);
+                gev__list_init(&e->ways[d].waiters);
                 e->stale[d] = true;
             }
             e->timeout = GEV__NEVER;
@@ -65,7 +63,7 @@ struct gev__fd *gev__fd_get(struct gev_hub *hub, int fd)
 void gev__fd_fini(struct gev_hub *hub)
 {
     for (unsigned i = 0; i < hub->n_fd_blocks; i++) {
-        gev__free(hub->fds[i]);
+        gev__free_aligned(hub->fds[i]);
     }
     gev__free(hub->fds);
     hub->fds = NULL;
@@ -81,8 +79,8 @@ size_t gev__fd_count_waited(const struct gev_hub *hub)
     for (unsigned b = 0; b < hub->n_fd_blocks; b++) {
         for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
             const struct gev__fd *e = &hub->fds[b][i];
-            n += !gev__list_is_empty(&e->waiters[0]) ||
-                 !gev__list_is_empty(&e->waiters[1]);
+            n += !gev__list_is_empty(&e->ways[0].waiters) ||
+                 !gev__list_is_empty(&e->ways[1].waiters);
         }
     }
     return n;
@@ -90,74 +88,104 @@ size_t gev__fd_count_waited(const struct gev_hub *hub)
 
 /* --- watching ------------------------------------------------------------- */
 
-/* Ends all waits in one direction: ready, or failed with a code. */
-static int wake_waiters(struct gev__fd *e, int d, int ready, int error)
+/* Ends all waits in one direction with a code. */
+static int fail_waiters(struct gev__fd *e, int d, int error)
 {
     int n = 0;
 
-    gev__list_foreach(node, &e->waiters[d]) {
+    gev__list_foreach(node, &e->ways[d].waiters) {
         struct gev__fd_waiter *w =
             gev__container_of(node, struct gev__fd_waiter, link);
-        w->ready |= ready;
-        if (error != 0) {
-            w->error = error;
-        }
+        w->error = error;
         n += gev__wake(w->greenlet, error);
     }
     return n;
 }
 
+/* The same because it is ready. */
+GEV__INLINE void ready_waiters(struct gev__fd_way *way, int ready)
+{
+    gev__list_foreach(node, &way->waiters) {
+        struct gev__fd_waiter *w =
+            gev__container_of(node, struct gev__fd_waiter, link);
+        w->ready |= ready;
+        gev__wake_inline(w->greenlet, 0);
+    }
+}
+
 static void stop_watching(struct gev_hub *hub, struct gev__fd *e, int d)
 {
-    if (ev_is_active(&e->watch[d])) {
+    if (ev_is_active(&e->ways[d].watch)) {
         ev_ref(hub->loop);
-        ev_io_stop(hub->loop, &e->watch[d]);
+        ev_io_stop(hub->loop, &e->ways[d].watch);
     }
 }
 
-static void on_event(struct ev_loop *loop, ev_io *w, int events)
+/* An event that makes nobody ready. */
+static GEV__COLD void on_other_event(struct ev_loop *loop, struct gev__fd *e,
+                                     int d, int events)
 {
-    struct gev_hub *hub = ev_userdata(loop);
-    struct gev__fd *e = gev__fd_find(hub, w->fd);
-    int d = w == &e->watch[1];
-
-    if (gev__unlikely(events & EV_ERROR)) {
+    if (events & EV_ERROR) {
         /* The kernel refused the descriptor (closed behind our back, or no
          * memory), and libev has stopped the watcher. */
-        int gone = gev__sys_getfl(w->fd) == -EBADF;
+        int gone = gev__sys_getfl(e->fd) == -EBADF;
         ev_ref(loop);
         e->stale[d] = true;
-        wake_waiters(e, d, 0, gone ? -EBADF : -ENOMEM);
-        return;
-    }
-    if (gev__list_is_empty(&e->waiters[d])) {
-        stop_watching(hub, e, d);
-        return;
-    }
-    wake_waiters(e, d, direction_bit[d], 0);
-    if (d == 0) {
-        e->flags &= ~(unsigned)GEV__FD_DRAINED;
+        fail_waiters(e, d, gone ? -EBADF : -ENOMEM);
     } else {
-        /* A socket stays writable: left watched, it would be reported in every
-         * turn. A writer that parks again before the next one costs nothing. */
-        stop_watching(hub, e, d);
+        stop_watching(ev_userdata(loop), e, d);
     }
 }
 
-/* Has a direction watched whose watcher is not. */
-static GEV__NOINLINE int start_watching(struct gev_hub *hub, struct gev__fd *e,
-                                        int d)
+static bool is_wanted(const struct gev__fd_way *way, int events)
 {
+    return !(events & EV_ERROR) && !gev__list_is_empty(&way->waiters);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct gev__fd *e = gev__container_of(w, struct gev__fd, ways[0].watch);
+
+    if (gev__unlikely(!is_wanted(&e->ways[0], events))) {
+        on_other_event(loop, e, 0, events);
+        return;
+    }
+    e->flags &= ~(unsigned)GEV__FD_DRAINED;
+    ready_waiters(&e->ways[0], GEV_READ);
+}
+
+/* A socket stays writable: left watched, it would be reported in every turn. A
+ * writer that parks again before the next one costs nothing. */
+static void on_writable(struct ev_loop *loop, ev_io *w, int events)
+{
+    struct gev__fd *e = gev__container_of(w, struct gev__fd, ways[1].watch);
+
+    if (gev__unlikely(!is_wanted(&e->ways[1], events))) {
+        on_other_event(loop, e, 1, events);
+        return;
+    }
+    ready_waiters(&e->ways[1], GEV_WRITE);
+    stop_watching(ev_userdata(loop), e, 1);
+}
+
+GEV__NOINLINE int gev__fd_start_watching(struct gev_hub *hub, struct gev__fd *e,
+                                         int d)
+{
+    struct gev__fd_way *way = &e->ways[d];
     int rc = gev__loop_reserve(hub, e->fd);
 
     if (rc < 0) {
         return rc;
     }
     if (e->stale[d]) {
-        ev_io_init(&e->watch[d], on_event, e->fd, direction_event[d]);
+        if (d == 0) {
+            ev_io_init(&way->watch, on_readable, e->fd, EV_READ);
+        } else {
+            ev_io_init(&way->watch, on_writable, e->fd, EV_WRITE);
+        }
         e->stale[d] = false;
     }
-    ev_io_start(hub->loop, &e->watch[d]);
+    ev_io_start(hub->loop, &way->watch);
     ev_unref(hub->loop);
     if (gev__list_is_empty(&e->fresh)) {
         gev__list_push_back(&hub->fresh_fds, &e->fresh);
@@ -165,96 +193,71 @@ static GEV__NOINLINE int start_watching(struct gev_hub *hub, struct gev__fd *e,
     return 0;
 }
 
-GEV__INLINE int add_waiter(struct gev_hub *hub, struct gev__fd *e, int d,
-                           struct gev__fd_waiter *waiter)
-{
-    if (gev__unlikely(!ev_is_active(&e->watch[d]))) {
-        int rc = start_watching(hub, e, d);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    waiter->greenlet = hub->current;
-    waiter->ready = 0;
-    waiter->error = 0;
-    gev__list_push_back(&e->waiters[d], &waiter->link);
-    hub->fd_waiters++;
-    return 0;
-}
-
 int gev__fd_add_waiter(struct gev_hub *hub, struct gev__fd *e, int d,
                        struct gev__fd_waiter *waiter)
 {
-    return add_waiter(hub, e, d, waiter);
+    return gev__fd_add_waiter_inline(hub, e, d, waiter);
+}
+
+void gev__fd_add_silent_waiter(struct gev_hub *hub, struct gev__fd *e,
+                               struct gev__fd_waiter *waiter)
+{
+    gev__fd_rewatch(hub, e);
+    gev__fd_list_waiter_inline(hub, e, 1, waiter);
 }
 
 void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter)
 {
-    if (!gev__list_is_empty(&waiter->link)) {
-        gev__list_remove(&waiter->link);
-        hub->fd_waiters--;
-    }
+    gev__fd_remove_waiter_inline(hub, waiter);
 }
 
-/* What a wait comes to: the park's error, or what is ready. Closed after it
- * became ready, before this greenlet's turn, is closed: the number may stand
- * for something else by now. */
-GEV__INLINE int outcome(int rc, const struct gev__fd_waiter *waiter)
-{
-    if (gev__unlikely(rc < 0)) {
-        return rc;
-    }
-    return gev__unlikely(waiter->error == -EBADF) ? -EBADF : waiter->ready;
-}
-
-/* The usual case. */
-GEV__INLINE int wait_one_way(struct gev_hub *hub, struct gev__fd *e, int d,
-                             struct gev__wait_for what, int64_t deadline)
+static int wait_one_way(struct gev_hub *hub, struct gev__fd *e, int d,
+                        struct gev__wait_for what, int64_t deadline)
 {
     struct gev__fd_waiter waiter;
-    int rc = add_waiter(hub, e, d, &waiter);
+    int rc = gev__fd_add_waiter_inline(hub, e, d, &waiter);
 
-    if (gev__likely(rc == 0)) {
-        rc = gev__park_until_inline(hub, what, deadline);
-        gev__fd_remove_waiter(hub, &waiter);
+    if (rc < 0) {
+        return rc;
     }
-    return outcome(rc, &waiter);
+    rc = gev__park_until_inline(hub, what, deadline);
+    gev__fd_remove_waiter_inline(hub, &waiter);
+    return gev__fd_outcome(rc, &waiter);
 }
 
 static int wait_both_ways(struct gev_hub *hub, struct gev__fd *e,
                           struct gev__wait_for what, int64_t deadline)
 {
     struct gev__fd_waiter waiters[2];
-    int rc = add_waiter(hub, e, 0, &waiters[0]);
+    int rc = gev__fd_add_waiter(hub, e, 0, &waiters[0]);
 
     if (rc < 0) {
         return rc;
     }
-    rc = add_waiter(hub, e, 1, &waiters[1]);
+    rc = gev__fd_add_waiter(hub, e, 1, &waiters[1]);
     if (rc == 0) {
         rc = gev__park_until_inline(hub, what, deadline);
         gev__fd_remove_waiter(hub, &waiters[1]);
     }
     gev__fd_remove_waiter(hub, &waiters[0]);
-    int in = outcome(rc, &waiters[0]);
-    int out = in < 0 ? in : outcome(rc, &waiters[1]);
+    int in = gev__fd_outcome(rc, &waiters[0]);
+    int out = in < 0 ? in : gev__fd_outcome(rc, &waiters[1]);
     return out < 0 ? out : in | out;
 }
 
-int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *e, int events,
+int gev__fd_wait(struct gev_hub *hub, struct gev__fd *e, int events,
                  int64_t deadline)
 {
     const struct gev__wait_for what = {
-        .kind = GEV__WAIT_FD, .events = events, .number = fd};
+        .kind = GEV__WAIT_FD, .events = events, .number = e->fd};
 
-    if (gev__unlikely(e->flags & GEV__FD_FILE)) {
+    if (e->flags & GEV__FD_FILE) {
         return events;
     }
-    if (gev__likely(events == GEV_READ)) {
-        return wait_one_way(hub, e, 0, what, deadline);
+    if (events == (GEV_READ | GEV_WRITE)) {
+        return wait_both_ways(hub, e, what, deadline);
     }
-    return events == GEV_WRITE ? wait_one_way(hub, e, 1, what, deadline)
-                               : wait_both_ways(hub, e, what, deadline);
+    return wait_one_way(hub, e, events == GEV_WRITE, what, deadline);
 }
 
 /* --- what is known of a descriptor ---------------------------------------- */
@@ -348,9 +351,8 @@ int gev__fd_cancel(struct gev_hub *hub, int fd, int error)
 {
     struct gev__fd *e = gev__fd_find(hub, fd);
 
-    return e == NULL
-               ? 0
-               : wake_waiters(e, 0, 0, -error) + wake_waiters(e, 1, 0, -error);
+    return e == NULL ? 0
+                     : fail_waiters(e, 0, -error) + fail_waiters(e, 1, -error);
 }
 
 void gev__fd_forget(struct gev_hub *hub, int fd)
@@ -363,10 +365,10 @@ void gev__fd_forget(struct gev_hub *hub, int fd)
     for (int d = 0; d < 2; d++) {
         struct gev__list *node;
 
-        wake_waiters(e, d, 0, -EBADF);
+        fail_waiters(e, d, -EBADF);
         /* Off the list now: the number may have new waiters before these run.
          */
-        while ((node = gev__list_first(&e->waiters[d])) != NULL) {
+        while ((node = gev__list_first(&e->ways[d].waiters)) != NULL) {
             gev__fd_remove_waiter(
                 hub, gev__container_of(node, struct gev__fd_waiter, link));
         }
@@ -393,7 +395,7 @@ void gev__fd_check_fresh_slow(struct gev_hub *hub)
 void gev__fd_rewatch(struct gev_hub *hub, struct gev__fd *e)
 {
     for (int d = 0; d < 2; d++) {
-        if (gev__list_is_empty(&e->waiters[d])) {
+        if (gev__list_is_empty(&e->ways[d].waiters)) {
             stop_watching(hub, e, d);
             e->stale[d] = true;
         }
@@ -418,10 +420,10 @@ void gev__fd_forked(struct gev_hub *hub)
         for (unsigned i = 0; hub->fds[b] != NULL && i < GEV__FD_BLOCK; i++) {
             struct gev__fd *e = &hub->fds[b][i];
             for (int d = 0; d < 2; d++) {
-                while (gev__list_pop(&e->waiters[d]) != NULL) {
+                while (gev__list_pop(&e->ways[d].waiters) != NULL) {
                 }
                 gev__list_init(&e->fresh);
-                memset(&e->watch[d], 0, sizeof(e->watch[d]));
+                memset(&e->ways[d].watch, 0, sizeof(e->ways[d].watch));
                 e->stale[d] = true;
             }
         }

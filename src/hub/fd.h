@@ -17,6 +17,7 @@
 #include "hub/hub.h"
 
 #include <ev.h>
+#include <stdalign.h>
 
 enum gev__fd_flag {
     GEV__FD_KNOWN = 1u << 0,   /* adopted: non-blocking, kind found out */
@@ -29,17 +30,25 @@ enum gev__fd_flag {
     GEV__FD_LISTENER = 1u << 5
 };
 
-struct gev__fd {
-    ev_io watch[2];              /* read, write; libev's while active */
-    struct gev__list waiters[2]; /* of gev__fd_waiter, in order of arrival */
-    struct gev__list fresh;      /* on hub->fresh_fds from a watcher's start to
-                                    the loop's next turn, else alone */
-    int fd;
-    int64_t timeout; /* ns of gev_settimeout; GEV__NEVER: none */
-    unsigned flags;  /* enum gev__fd_flag */
-    bool stale[2];   /* the number was closed since the watcher was
-                        last set: libev must be told anew */
+/* One direction of a descriptor: a cache line. */
+struct gev__fd_way {
+    ev_io watch;              /* libev's while active */
+    struct gev__list waiters; /* of gev__fd_waiter, in order of arrival */
 };
+
+/* A request on a kept connection touches the first two lines. */
+struct gev__fd {
+    alignas(GEV__LINE) unsigned flags; /* enum gev__fd_flag */
+    int fd;
+    int64_t timeout;        /* ns of gev_settimeout; GEV__NEVER: none */
+    struct gev__list fresh; /* on hub->fresh_fds from a watcher's start to the
+                               loop's next turn, else alone */
+    bool stale[2];          /* the number was closed since the watcher was last
+                               set: libev must be told anew */
+    alignas(GEV__LINE) struct gev__fd_way ways[2]; /* reading, writing */
+};
+static_assert(sizeof(void *) != 8 || sizeof(struct gev__fd) == 3 * GEV__LINE,
+              "a descriptor is three lines");
 
 /* One greenlet's (or one poll entry's) wait on one descriptor and direction.
  * Lives on the parked greenlet's stack. */
@@ -76,16 +85,20 @@ int gev__fd_adopt(struct gev_hub *hub, int fd, struct gev__fd **ret_entry);
 int gev__fd_opened(struct gev_hub *hub, int fd, unsigned flags,
                    struct gev__fd **ret_entry);
 
-/* Parks until fd is ready for any of events (GEV_READ | GEV_WRITE). Returns
+/* Parks until it is ready for any of events (GEV_READ | GEV_WRITE). Returns
  * those ready (> 0), or -errno: -EBADF when closed meanwhile, -ETIMEDOUT, or
- * that of any park. entry must be fd's and is looked up again by nobody. */
-int gev__fd_wait(struct gev_hub *hub, int fd, struct gev__fd *entry, int events,
+ * that of any park. */
+int gev__fd_wait(struct gev_hub *hub, struct gev__fd *entry, int events,
                  int64_t deadline);
 
 /* For poll: several descriptors at once. Adds a waiter to a direction (0: read,
  * 1: write) and has it watched; -ENOMEM, -EBADF. */
 int gev__fd_add_waiter(struct gev_hub *hub, struct gev__fd *entry,
                        int direction, struct gev__fd_waiter *waiter);
+/* One whom nothing readies, only close and cancel wake. (If somebody else has
+ * the direction watched, it may be woken early.) */
+void gev__fd_add_silent_waiter(struct gev_hub *hub, struct gev__fd *entry,
+                               struct gev__fd_waiter *waiter);
 void gev__fd_remove_waiter(struct gev_hub *hub, struct gev__fd_waiter *waiter);
 
 /* Wakes all who wait on fd; their call fails with error (positive). Returns how

@@ -28,6 +28,17 @@ GEV__INLINE void gev__ready_push_inline(struct gev_hub *hub,
     hub->ready_tail = g;
 }
 
+/* gev__wake() for rc >= 0. */
+GEV__INLINE bool gev__wake_inline(struct gev_greenlet *g, int rc)
+{
+    if (gev__unlikely(g->state != GEV__PARKED)) {
+        return false;
+    }
+    g->wake_rc = rc;
+    gev__ready_push_inline(g->hub, g);
+    return true;
+}
+
 GEV__INLINE struct gev_greenlet *gev__pick_inline(struct gev_hub *hub)
 {
     for (;;) {

@@ -55,7 +55,7 @@ static int wait_fd(struct gev_hub *hub, int fd, int events, double timeout)
         return -ENOMEM;
     }
     gev__fd_rewatch(hub, entry);
-    return gev__fd_wait(hub, fd, entry, events, deadline);
+    return gev__fd_wait(hub, entry, events, deadline);
 }
 
 /* --- public --------------------------------------------------------------- */

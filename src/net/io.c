@@ -27,31 +27,31 @@ int gev__io_adopt(struct gev_hub *hub, int fd, struct gev__fd **ret_entry)
     return rc;
 }
 
-int64_t gev__io_deadline(struct gev_hub *hub, int64_t timeout)
+/* Also one that is known, for its timeout. */
+int gev__io_begin_slow(struct gev__io *io, struct gev_hub *hub, int fd)
 {
-    return timeout <= 0 ? 0 : gev__clock_add(gev__now_base(hub), timeout);
-}
+    struct gev__fd *entry;
+    int rc = gev__io_adopt(hub, fd, &entry);
 
-int gev__io_wait(const struct gev__io *io, int events)
-{
-    if (io->deadline == 0) {
-        return -EAGAIN;
+    if (rc < 0) {
+        return rc;
     }
-    int rc = gev__fd_wait(io->hub, io->fd, io->entry, events, io->deadline);
-    return rc < 0 ? rc : 0;
+    *io = (struct gev__io){hub, entry, GEV__NEVER, fd};
+    if (entry->timeout <= 0) {
+        io->deadline = 0;
+    } else if (entry->timeout != GEV__NEVER) {
+        io->deadline = gev__clock_add(gev__now_base(hub), entry->timeout);
+    }
+    return 0;
 }
 
-/* Sleeps as a waiter whom nothing readies, so that close and cancel end it. If
- * another greenlet has the direction watched it may end early, which costs but
- * a try. */
+/* Sleeps as a silent waiter, so that close and cancel end it. */
 static int sleep_on(const struct gev__io *io, int64_t until)
 {
     const struct gev__wait_for what = {.kind = GEV__WAIT_FD, .number = io->fd};
-    struct gev__fd_waiter waiter = {.greenlet = io->hub->current};
+    struct gev__fd_waiter waiter;
 
-    gev__fd_rewatch(io->hub, io->entry);
-    gev__list_push_back(&io->entry->waiters[1], &waiter.link);
-    io->hub->fd_waiters++;
+    gev__fd_add_silent_waiter(io->hub, io->entry, &waiter);
     int rc = gev__park_until(io->hub, what, until);
     gev__fd_remove_waiter(io->hub, &waiter);
     if (waiter.error == -EBADF) {
@@ -268,9 +268,10 @@ static ssize_t readv_fd(struct gev_hub *hub, int fd, const struct iovec *iov,
     struct gev__io io;
     struct vector v;
     int rc = gev__io_begin(&io, hub, fd);
-    if (rc == 0) {
-        rc = vector_init(&v, iov, n);
+    if (rc < 0) {
+        return rc;
     }
+    rc = vector_init(&v, iov, n);
     return rc < 0 ? rc : gev__io_read(&io, v.total, false, try_readv, &v);
 }
 
@@ -301,9 +302,10 @@ static ssize_t writev_fd(struct gev_hub *hub, int fd, const struct iovec *iov,
     struct gev__io io;
     struct vector v;
     int rc = gev__io_begin(&io, hub, fd);
-    if (rc == 0) {
-        rc = vector_init(&v, iov, n);
+    if (rc < 0) {
+        return rc;
     }
+    rc = vector_init(&v, iov, n);
     return rc < 0 ? rc : gev__io_write(&io, false, try_writev, &v);
 }
 

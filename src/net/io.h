@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "hub/fd.h"
+#include "hub/fd_wait.h"
 #include "hub/greenlet.h"
 
 #include <sys/socket.h>
@@ -33,44 +33,55 @@ struct gev__io {
  * Always inlined into the loops below, where it costs nothing. */
 typedef ssize_t gev__io_try_fn(const struct gev__io *io, void *args);
 
-/* The slow ways of gev__io_begin. */
+/* gev__fd_adopt(), but regular files are looked at anew every time: programs
+ * close them by close(2), and the number's next user must not be taken for a
+ * file that never blocks. */
 int gev__io_adopt(struct gev_hub *hub, int fd, struct gev__fd **ret_entry);
-int64_t gev__io_deadline(struct gev_hub *hub, int64_t timeout);
 
-/* 0, -EBADF, -ENOMEM.
- *
- * Regular files are looked at anew every time: programs close them by close(2),
- * and the number's next user must not be taken for a file that never blocks. */
-GEV__INLINE int gev__io_begin(struct gev__io *io, struct gev_hub *hub, int fd)
+/* The usual case: gev knows the descriptor, which is no file and has no
+ * timeout. False: gev__io_begin() it. The hottest calls look at this apart, so
+ * that io needs no memory there. */
+GEV__INLINE bool gev__io_find(struct gev__io *io, struct gev_hub *hub, int fd)
 {
     struct gev__fd *entry = gev__fd_find(hub, fd);
+
     if (gev__unlikely(entry == NULL ||
                       (entry->flags & (GEV__FD_KNOWN | GEV__FD_FILE)) !=
-                          GEV__FD_KNOWN)) {
-        int rc = gev__io_adopt(hub, fd, &entry);
-        if (rc < 0) {
-            return rc;
-        }
+                          GEV__FD_KNOWN ||
+                      entry->timeout != GEV__NEVER)) {
+        return false;
     }
-    io->hub = hub;
-    io->entry = entry;
-    io->fd = fd;
-    io->deadline = GEV__NEVER;
-    if (gev__unlikely(entry->timeout != GEV__NEVER)) {
-        io->deadline = gev__io_deadline(hub, entry->timeout);
-    }
-    return 0;
+    *io = (struct gev__io){hub, entry, GEV__NEVER, fd};
+    return true;
+}
+
+/* 0, -EBADF, -ENOMEM. */
+int gev__io_begin_slow(struct gev__io *io, struct gev_hub *hub, int fd);
+GEV__INLINE int gev__io_begin(struct gev__io *io, struct gev_hub *hub, int fd)
+{
+    return gev__io_find(io, hub, fd) ? 0 : gev__io_begin_slow(io, hub, fd);
 }
 
 /* Parks until the descriptor is ready for events. 0, or -errno: -EAGAIN if the
  * descriptor's timeout is 0. */
-int gev__io_wait(const struct gev__io *io, int events);
-
-/* The same before the first try of a read. */
-GEV__INLINE bool gev__io_is_drained(const struct gev__io *io)
+GEV__INLINE int gev__io_wait(const struct gev__io *io, int events)
 {
-    return (io->entry->flags & GEV__FD_DRAINED) != 0 && io->deadline != 0 &&
-           io->hub->current->alerts == 0;
+    if (io->deadline == 0) {
+        return -EAGAIN;
+    }
+    int rc = gev__fd_wait(io->hub, io->entry, events, io->deadline);
+    return rc < 0 ? rc : 0;
+}
+
+/* The same before the first try of a read, if it may have to. */
+GEV__INLINE int gev__io_wait_drained(const struct gev__io *io)
+{
+    if ((io->entry->flags & GEV__FD_DRAINED) == 0 || io->deadline == 0 ||
+        io->hub->current->alerts != 0) {
+        return 0;
+    }
+    return io->deadline == GEV__NEVER ? gev__fd_wait_to_read(io->hub, io->entry)
+                                      : gev__io_wait(io, GEV_READ);
 }
 
 /* Sleeps between tries of what no event announces, twice as long each time,
@@ -91,8 +102,8 @@ GEV__INLINE ssize_t gev__io_read(const struct gev__io *io, size_t wanted,
 {
     ssize_t rc;
 
-    if (wanted > 0 && !once && gev__io_is_drained(io)) {
-        rc = gev__io_wait(io, GEV_READ);
+    if (wanted > 0 && !once) {
+        rc = gev__io_wait_drained(io);
         if (gev__unlikely(rc < 0)) {
             return rc;
         }
@@ -123,18 +134,14 @@ GEV__INLINE bool gev__io_is_no_buffer(const struct gev__io *io, ssize_t rc)
 int gev__io_wait_buffer(const struct gev__io *io, ssize_t rc,
                         struct gev__pause *pause, int64_t *until);
 
-/* The loop of all writes. */
-GEV__INLINE ssize_t gev__io_write(const struct gev__io *io, bool once,
-                                  gev__io_try_fn *try, void *args)
+/* The loop of all writes, after a try that came to rc. */
+GEV__INLINE ssize_t gev__io_write_on(const struct gev__io *io, ssize_t rc,
+                                     bool once, gev__io_try_fn *try, void *args)
 {
     struct gev__pause pause = {0};
     int64_t until = 0;
 
-    for (;;) {
-        ssize_t rc = try(io, args);
-        if (gev__likely(rc >= 0) || once) {
-            return rc;
-        }
+    while (rc < 0 && !once) {
         if (rc == -EAGAIN) {
             rc = gev__io_wait(io, GEV_WRITE);
         } else if (gev__io_is_no_buffer(io, rc)) {
@@ -143,7 +150,15 @@ GEV__INLINE ssize_t gev__io_write(const struct gev__io *io, bool once,
         if (rc < 0) {
             return rc;
         }
+        rc = try(io, args);
     }
+    return rc;
+}
+
+GEV__INLINE ssize_t gev__io_write(const struct gev__io *io, bool once,
+                                  gev__io_try_fn *try, void *args)
+{
+    return gev__io_write_on(io, try(io, args), once, try, args);
 }
 
 /* One try on a socket or anything else; a write raises no SIGPIPE. */

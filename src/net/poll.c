@@ -108,16 +108,6 @@ static void close_set(struct polling *p)
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* A waiter whom only close and cancel wake: the set sees to the rest. */
-static void add_silent(struct polling *p, struct gev__fd *entry,
-                       struct gev__fd_waiter *w)
-{
-    gev__fd_rewatch(p->hub, entry);
-    w->greenlet = p->hub->current;
-    gev__list_push_back(&entry->waiters[1], &w->link);
-    p->hub->fd_waiters++;
-}
-
 static int add_one(struct polling *p, nfds_t i)
 {
     int fd = p->fds[i].fd;
@@ -132,7 +122,7 @@ static int add_one(struct polling *p, nfds_t i)
         return -ENOMEM;
     }
     if (p->set >= 0) {
-        add_silent(p, entry, &w[1]);
+        gev__fd_add_silent_waiter(p->hub, entry, &w[1]); /* the rest: the set */
         return 0;
     }
     if (p->fds[i].events & READS) {

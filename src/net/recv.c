@@ -118,19 +118,33 @@ static ssize_t try_recvfrom_fn(const struct gev__io *io, void *args)
     return try_recvfrom(io, args);
 }
 
-GEV__INLINE ssize_t recv_fd(struct gev_hub *hub, int fd, struct recv_args *a)
+static GEV__NOINLINE ssize_t recv_with_care(struct gev_hub *hub, int fd,
+                                            void *buf, size_t n, int flags)
 {
     struct gev__io io;
+    struct recv_args a = {.buf = buf, .n = n, .flags = flags};
     int rc = gev__io_begin(&io, hub, fd);
 
-    if (gev__unlikely(rc < 0)) {
+    if (rc < 0) {
         return rc;
     }
-    if (gev__unlikely(waits_for_all(&io, a->flags))) {
-        return recv_all(&io, a, try_recv_fn);
+    if (waits_for_all(&io, flags)) {
+        return recv_all(&io, &a, try_recv_fn);
     }
-    return gev__io_read(&io, wanted(a->n, a->flags), a->flags & NEVER_BLOCKS,
-                        try_recv, a);
+    return gev__io_read(&io, wanted(n, flags), flags & NEVER_BLOCKS, try_recv,
+                        &a);
+}
+
+GEV__INLINE ssize_t recv_fd(struct gev_hub *hub, int fd, void *buf, size_t n,
+                            int flags)
+{
+    struct gev__io io;
+    struct recv_args a = {.buf = buf, .n = n};
+
+    if (gev__unlikely(flags != 0) || !gev__io_find(&io, hub, fd)) {
+        return recv_with_care(hub, fd, buf, n, flags);
+    }
+    return gev__io_read(&io, n, false, try_recv, &a);
 }
 
 static ssize_t recvfrom_fd(struct gev_hub *hub, int fd, struct recv_args *a)
@@ -269,8 +283,7 @@ static ssize_t recvmsg_fd(struct gev_hub *hub, int fd, struct msghdr *msg,
 ssize_t gev_recv(int fd, void *buf, size_t n, int flags)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct recv_args a = {.buf = buf, .n = n, .flags = flags};
-    return hub == NULL ? -1 : gev__ret(recv_fd(hub, fd, &a));
+    return hub == NULL ? -1 : gev__ret(recv_fd(hub, fd, buf, n, flags));
 }
 
 ssize_t gev_recvfrom(int fd, void *buf, size_t n, int flags,

@@ -41,14 +41,53 @@ GEV__INLINE ssize_t try_sendmsg(const struct gev__io *io, void *args)
     return gev__sys_sendmsg(io->fd, a->msg, a->flags | ADDED);
 }
 
-GEV__INLINE ssize_t send_fd(struct gev_hub *hub, int fd, int flags,
-                            gev__io_try_fn *try, void *args)
+/* rc: what a first try came to; 0: there was none. */
+static GEV__NOINLINE ssize_t send_slowly(struct gev_hub *hub, int fd,
+                                         ssize_t rc, const void *buf, size_t n,
+                                         int flags)
+{
+    struct gev__io io;
+    struct send_args a = {.buf = buf, .n = n, .flags = flags};
+    int began = gev__io_begin(&io, hub, fd);
+
+    if (began < 0) {
+        return began;
+    }
+    if (rc == 0) {
+        rc = try_send(&io, &a);
+    }
+    return gev__io_write_on(&io, rc, flags & MSG_DONTWAIT, try_send, &a);
+}
+
+GEV__INLINE ssize_t send_fd(struct gev_hub *hub, int fd, const void *buf,
+                            size_t n, int flags)
+{
+    struct gev__io io;
+    ssize_t rc = 0;
+
+    if (gev__io_find(&io, hub, fd)) {
+        rc = gev__sys_send(fd, buf, n, flags | ADDED);
+        if (gev__likely(rc >= 0)) {
+            return rc;
+        }
+    }
+    return send_slowly(hub, fd, rc, buf, n, flags);
+}
+
+static ssize_t sendto_fd(struct gev_hub *hub, int fd, struct send_args *a)
 {
     struct gev__io io;
     int rc = gev__io_begin(&io, hub, fd);
-    return gev__unlikely(rc < 0)
-               ? rc
-               : gev__io_write(&io, flags & MSG_DONTWAIT, try, args);
+    return rc < 0 ? rc
+                  : gev__io_write(&io, a->flags & MSG_DONTWAIT, try_sendto, a);
+}
+
+static ssize_t sendmsg_fd(struct gev_hub *hub, int fd, struct sendmsg_args *a)
+{
+    struct gev__io io;
+    int rc = gev__io_begin(&io, hub, fd);
+    return rc < 0 ? rc
+                  : gev__io_write(&io, a->flags & MSG_DONTWAIT, try_sendmsg, a);
 }
 
 /* --- sendfile ------------------------------------------------------------- */
@@ -123,8 +162,7 @@ ssize_t gev__sendfile(struct gev_hub *hub, int out, int in, off_t *offset,
 ssize_t gev_send(int fd, const void *buf, size_t n, int flags)
 {
     struct gev_hub *hub = gev__hub_get();
-    struct send_args a = {.buf = buf, .n = n, .flags = flags};
-    return hub == NULL ? -1 : gev__ret(send_fd(hub, fd, flags, try_send, &a));
+    return hub == NULL ? -1 : gev__ret(send_fd(hub, fd, buf, n, flags));
 }
 
 ssize_t gev_sendto(int fd, const void *buf, size_t n, int flags,
@@ -132,15 +170,14 @@ ssize_t gev_sendto(int fd, const void *buf, size_t n, int flags,
 {
     struct gev_hub *hub = gev__hub_get();
     struct send_args a = {buf, n, flags, addr, len};
-    return hub == NULL ? -1 : gev__ret(send_fd(hub, fd, flags, try_sendto, &a));
+    return hub == NULL ? -1 : gev__ret(sendto_fd(hub, fd, &a));
 }
 
 ssize_t gev_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
     struct gev_hub *hub = gev__hub_get();
     struct sendmsg_args a = {msg, flags};
-    return hub == NULL ? -1
-                       : gev__ret(send_fd(hub, fd, flags, try_sendmsg, &a));
+    return hub == NULL ? -1 : gev__ret(sendmsg_fd(hub, fd, &a));
 }
 
 static ssize_t send_all(struct gev_hub *hub, int fd, const void *buf, size_t n)

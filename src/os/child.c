@@ -58,7 +58,7 @@ static int wait_by_pidfd(struct gev_hub *hub, int fd, pid_t pid,
     int rc = gev__fd_opened(hub, fd, 0, &entry);
 
     while (rc == 0) {
-        rc = gev__fd_wait(hub, fd, entry, GEV_READ, deadline);
+        rc = gev__fd_wait(hub, entry, GEV_READ, deadline);
         if (rc > 0) {
             rc = reap(pid, ret_status);
             if (rc > 0) {

@@ -167,6 +167,24 @@ static void calloc_gives_zeroes(void **state)
     free(p); /* libc's own: not counted */
 }
 
+static void aligned_blocks_are_zero_and_aligned(void **state)
+{
+    (void)state;
+    for (size_t alignment = 16; alignment <= 4096; alignment *= 2) {
+        unsigned char *p = gev__calloc_aligned(3, 100, alignment);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % alignment, 0);
+        for (int i = 0; i < 300; i++) {
+            assert_int_equal(p[i], 0);
+        }
+        memset(p, 0xff, 300);
+        gev__free_aligned(p);
+    }
+    gev__free_aligned(NULL);
+    assert_null(gev__calloc_aligned(SIZE_MAX, SIZE_MAX, 64));
+    assert_null(gev__calloc_aligned(1, SIZE_MAX - 64, 64));
+}
+
 static void strdup_copies(void **state)
 {
     (void)state;
@@ -293,6 +311,7 @@ int main(void)
         tested(products_that_overflow_are_refused),
         tested(what_nobody_has_fails_and_keeps_the_block),
         tested(calloc_gives_zeroes),
+        tested(aligned_blocks_are_zero_and_aligned),
         tested(strdup_copies),
         tested(hook_gets_everything),
         tested(hook_may_be_out_of_memory),
