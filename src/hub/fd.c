@@ -277,20 +277,13 @@ static int find_out_flags(int fd, unsigned *ret_flags)
         flags |= GEV__FD_STREAM;
     } else if (S_ISSOCK(st.st_mode)) {
         int type = 0;
-        int listens = 0;
         socklen_t len = sizeof(int);
         rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
-        if (rc == 0) {
-            len = sizeof(int);
-            rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
-                                     &len);
-        }
         if (rc < 0) {
             return rc;
         }
         flags |= GEV__FD_SOCKET;
         flags |= type == SOCK_STREAM ? GEV__FD_STREAM : 0u;
-        flags |= listens ? GEV__FD_LISTENER : 0u;
     }
     *ret_flags = flags;
     return 0;

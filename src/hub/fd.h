@@ -26,8 +26,7 @@ enum gev__fd_flag {
                                   ready */
     GEV__FD_DRAINED = 1u << 3, /* the last read was short: park before the next
                                   try (level-triggered: nothing is lost) */
-    GEV__FD_SOCKET = 1u << 4,
-    GEV__FD_LISTENER = 1u << 5
+    GEV__FD_SOCKET = 1u << 4
 };
 
 /* One direction of a descriptor: a cache line. */

@@ -27,18 +27,12 @@ static int set_option(int fd, int level, int name, int value)
     return gev__sys_setsockopt(fd, level, name, &value, sizeof(value));
 }
 
-static int start_listening(struct gev_hub *hub, int fd, int backlog)
+static int start_listening(int fd, int backlog)
 {
-    int rc = gev__sys_listen(fd, backlog <= 0 ? SOMAXCONN : backlog);
-
-    if (rc == 0) {
-        gev__fd_find(hub, fd)->flags |= GEV__FD_LISTENER;
-    }
-    return rc;
+    return gev__sys_listen(fd, backlog <= 0 ? SOMAXCONN : backlog);
 }
 
-static int prepare(struct gev_hub *hub, int fd, const struct addrinfo *ai,
-                   const struct want *want)
+static int prepare(int fd, const struct addrinfo *ai, const struct want *want)
 {
     int rc = 0;
 
@@ -56,7 +50,7 @@ static int prepare(struct gev_hub *hub, int fd, const struct addrinfo *ai,
         rc = gev__sys_bind(fd, ai->ai_addr, ai->ai_addrlen);
     }
     if (rc == 0 && want->type == SOCK_STREAM) {
-        rc = start_listening(hub, fd, want->backlog);
+        rc = start_listening(fd, want->backlog);
     }
     return rc;
 }
@@ -69,7 +63,7 @@ static int open_bound(struct gev_hub *hub, const struct addrinfo *ai,
     if (fd < 0) {
         return fd;
     }
-    int rc = prepare(hub, fd, ai, want);
+    int rc = prepare(fd, ai, want);
     if (rc < 0) {
         gev__close(hub, fd);
         return rc;
@@ -185,7 +179,7 @@ int gev__bind_path(struct gev_hub *hub, int type, const char *path, int backlog,
         rc = bind_stale(fd, type, &addr);
     }
     if (rc == 0 && type == SOCK_STREAM) {
-        rc = start_listening(hub, fd, backlog);
+        rc = start_listening(fd, backlog);
     }
     if (rc < 0) {
         gev__close(hub, fd);

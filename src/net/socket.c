@@ -13,8 +13,7 @@
 #define TYPE_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
 /* What a second descriptor of the same thing has in common with the first. */
-#define KIND_FLAGS                                                             \
-    (GEV__FD_SOCKET | GEV__FD_STREAM | GEV__FD_FILE | GEV__FD_LISTENER)
+#define KIND_FLAGS (GEV__FD_SOCKET | GEV__FD_STREAM | GEV__FD_FILE)
 
 /* --- making and closing --------------------------------------------------- */
 
