@@ -3,6 +3,7 @@
  * with libc over all combinations of what a program may ask. */
 #include "support/gev_test.h"
 #include "support/lookup.h"
+#include "support/sockets.h"
 
 #include <gev.h>
 
@@ -16,13 +17,6 @@
 #include <sys/un.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
-static uint64_t switches(void)
-{
-    gev_stats stats = {.size = sizeof(stats)};
-    gev_hub_stats(gev_hub_get(), &stats);
-    return stats.switches;
-}
 
 /* --- lists as text -------------------------------------------------------- */
 
@@ -273,12 +267,12 @@ static void resolve_all_numbers(void)
 GEV_TEST(numbers_do_not_park)
 {
     gev_timeout expired = {{0}};
-    uint64_t before = switches();
+    uint64_t before = test_switches();
     resolve_all_numbers();
     expect_ok(gev_timeout_begin(&expired, 0));
     resolve_all_numbers();
     expect_true(gev_timeout_end(&expired));
-    expect_uint_eq(switches(), before);
+    expect_uint_eq(test_switches(), before);
 }
 
 static void resolve_in_hub(void *arg)
@@ -371,7 +365,7 @@ GEV_TEST(same_names_as_libc)
         "127.0.0.1",     "1.2.3.4",        "::1",         "fe80::1%lo",
         "2001:db8::1%7", "::ffff:1.2.3.4", "fe80::1%4711"};
     static const char *const ports[] = {"0", "80", "53", "512", "65535"};
-    uint64_t before = switches();
+    uint64_t before = test_switches();
     for (size_t i = 0; i < COUNT(addrs) * COUNT(ports); i++) {
         struct addrinfo *list = NULL;
         if (!expect_int_eq(getaddrinfo(addrs[i % COUNT(addrs)],
@@ -393,7 +387,7 @@ GEV_TEST(same_names_as_libc)
                       100);
         freeaddrinfo(list);
     }
-    expect_uint_eq(switches(), before);
+    expect_uint_eq(test_switches(), before);
 }
 
 GEV_TEST(names_of_other_families)

@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,24 +14,6 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static void pair(int fds[2])
-{
-    expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-}
-
-static void close_both(const int fds[2])
-{
-    expect_ok(gev_close(fds[0]));
-    expect_ok(gev_close(fds[1]));
-}
-
-static uint64_t turns(void)
-{
-    gev_stats stats = {.size = sizeof(stats)};
-    gev_hub_stats(gev_hub_get(), &stats);
-    return stats.turns;
-}
 
 /* What a greenlet does with a descriptor, and how that ended. */
 struct user {
@@ -100,7 +83,7 @@ GEV_TEST(close_wakes_all_who_wait)
     int fds[2];
     struct user u[5];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     start(&u[0], do_recv, fds[0]);
     start(&u[1], do_recv, fds[0]);
     start(&u[2], do_send, fds[0]);
@@ -133,11 +116,11 @@ GEV_TEST(close_is_forgotten)
     struct user u;
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_settimeout(fds[0], 0));
     expect_fail(gev_recv(fds[0], buf, 8, 0), EAGAIN);
-    close_both(fds);
-    pair(again);
+    test_close_both(fds);
+    test_pair(SOCK_STREAM, again);
     expect_int_eq(again[0], fds[0]);
     start(&u, do_recv, again[0]);
     expect_ok(gev_sleep(0.001));
@@ -145,16 +128,16 @@ GEV_TEST(close_is_forgotten)
     expect_int_eq(gev_send(again[1], "ab", 2, 0), 2);
     finish(&u);
     expect_int_eq(u.rc, 2);
-    close_both(again);
+    test_close_both(again);
 }
 
 GEV_TEST(close_works_in_a_killed_greenlet)
 {
     int fds[2];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_fail(gev_kill(gev_current(), 0), ECANCELED);
-    close_both(fds);
+    test_close_both(fds);
     expect_int_eq(gev_uncancel(), ECANCELED);
 }
 
@@ -170,7 +153,7 @@ GEV_TEST(close_works_in_the_hub)
     int fds[2];
     struct user u;
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     start(&u, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     expect_ok(gev_hub_post(gev_hub_get(), close_in_callback, &fds[0]));
@@ -184,7 +167,7 @@ static void *close_and_reopen(void *arg)
     int fds[2];
 
     expect_ok(gev_close(u->fd));
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_true(fds[0] == u->fd || fds[1] == u->fd);
     u->rc = fds[0] == u->fd ? fds[1] : fds[0]; /* the peer */
     return NULL;
@@ -198,7 +181,7 @@ GEV_TEST(close_and_reopen_before_the_waiters_turn)
     struct user reader;
     struct user closer;
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     start(&reader, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     start(&closer, close_and_reopen, fds[0]);
@@ -238,7 +221,7 @@ static void *read_and_replace(void *arg)
     if (!r->other->ran) {
         int fd = r->other->fd;
         expect_ok(gev_close(fd));
-        pair(fds);
+        test_pair(SOCK_STREAM, fds);
         expect_true(fds[0] == fd || fds[1] == fd);
         r->other->peer = fds[0] == fd ? fds[1] : fds[0];
         expect_int_eq(gev_send(r->other->peer, "wrong", 5, 0), 5);
@@ -254,8 +237,8 @@ GEV_TEST(ready_readers_do_not_read_from_the_next_descriptor)
         struct rival r[2];
         gev_greenlet *g[2];
 
-        pair(a);
-        pair(b);
+        test_pair(SOCK_STREAM, a);
+        test_pair(SOCK_STREAM, b);
         r[0] = (struct rival){.fd = a[0], .peer = -1, .other = &r[1]};
         r[1] = (struct rival){.fd = b[0], .peer = -1, .other = &r[0]};
         g[0] = gev_spawn(read_and_replace, &r[0]);
@@ -269,8 +252,8 @@ GEV_TEST(ready_readers_do_not_read_from_the_next_descriptor)
         expect_int_eq(r[loser].rc, -1);
         expect_int_eq(r[loser].error, EBADF);
         expect_ok(gev_close(r[loser].peer));
-        close_both(a);
-        close_both(b);
+        test_close_both(a);
+        test_close_both(b);
         gev_unref(g[0]);
         gev_unref(g[1]);
     }
@@ -303,7 +286,7 @@ GEV_TEST(numbers_are_reused)
     for (int i = 0; i < REUSES && !test_failed(); i++) {
         int fds[2];
         int number = -1;
-        pair(fds);
+        test_pair(SOCK_STREAM, fds);
         first = first < 0 ? fds[0] : first;
         expect_int_eq(fds[0], first);
         int task[2] = {fds[1], i};
@@ -311,7 +294,7 @@ GEV_TEST(numbers_are_reused)
         expect_int_eq(gev_recv(fds[0], &number, sizeof(number), 0),
                       sizeof(number));
         expect_int_eq(number, i);
-        close_both(fds);
+        test_close_both(fds);
     }
     gev_waiter_switch(&w, NULL);
     expect_ok(gev_join(writer, GEV_FOREVER));
@@ -326,8 +309,8 @@ GEV_TEST(descriptors_kept_by_a_child_do_not_spin)
     int other[2];
     struct user u;
 
-    pair(fds);
-    pair(other);
+    test_pair(SOCK_STREAM, fds);
+    test_pair(SOCK_STREAM, other);
     start(&u, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     pid_t child = fork();
@@ -339,9 +322,9 @@ GEV_TEST(descriptors_kept_by_a_child_do_not_spin)
     expect_closed(&u);
     expect_int_eq(gev_send(fds[1], "abc", 3, 0), 3);
     start(&u, do_recv, other[0]);
-    uint64_t before = turns();
+    uint64_t before = test_turns();
     expect_ok(gev_sleep(0.05));
-    expect_le(turns() - before, 50);
+    expect_le(test_turns() - before, 50);
     /* The rest of the loop's work goes on. */
     expect_false(gev_dead(u.g));
     expect_int_eq(gev_send(other[1], "abc", 3, 0), 3);
@@ -349,7 +332,7 @@ GEV_TEST(descriptors_kept_by_a_child_do_not_spin)
     expect_int_eq(u.rc, 3);
     /* The number's next descriptor, while the old one lives in the child. */
     int again[2];
-    pair(again);
+    test_pair(SOCK_STREAM, again);
     expect_int_eq(again[0], fds[0]);
     start(&u, do_recv, again[0]);
     expect_ok(gev_sleep(0.001));
@@ -359,8 +342,8 @@ GEV_TEST(descriptors_kept_by_a_child_do_not_spin)
     expect_int_eq(u.rc, 2);
     kill(child, SIGKILL);
     expect_int_eq(waitpid(child, NULL, 0), child);
-    close_both(again);
-    close_both(other);
+    test_close_both(again);
+    test_close_both(other);
     expect_ok(gev_close(fds[1]));
 }
 
@@ -370,16 +353,16 @@ GEV_TEST(closed_descriptors_with_a_copy_do_not_spin)
     int fds[2];
     struct user u;
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     start(&u, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     int copy = gev_dup(fds[0]);
     expect_ok(gev_close(fds[0]));
     expect_closed(&u);
     expect_int_eq(gev_send(fds[1], "abc", 3, 0), 3);
-    uint64_t before = turns();
+    uint64_t before = test_turns();
     expect_ok(gev_sleep(0.05));
-    expect_le(turns() - before, 50);
+    expect_le(test_turns() - before, 50);
     char buf[8];
     expect_int_eq(gev_recv(copy, buf, 8, 0), 3);
     start(&u, do_recv, copy);
@@ -398,7 +381,7 @@ GEV_TEST(plain_close_under_a_waiter_does_no_harm)
     struct user u;
 
     for (int i = 0; i < 2; i++) {
-        pair(fds);
+        test_pair(SOCK_STREAM, fds);
         start(&u, do_recv, fds[0]);
         expect_ok(gev_sleep(0.001));
         close(fds[0]);
@@ -408,21 +391,21 @@ GEV_TEST(plain_close_under_a_waiter_does_no_harm)
             finish(&another);
             expect_int_eq(another.error, EBADF);
         }
-        uint64_t before = turns();
+        uint64_t before = test_turns();
         expect_ok(gev_sleep(0.03));
-        expect_le(turns() - before, 50);
+        expect_le(test_turns() - before, 50);
         expect_int_eq(gev_kill(u.g, 10), 0);
         gev_unref(u.g);
         expect_ok(gev_close(fds[1]));
         expect_fail(gev_close(fds[0]), EBADF); /* forgets the number */
     }
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     start(&u, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     expect_int_eq(gev_send(fds[1], "ab", 2, 0), 2);
     finish(&u);
     expect_int_eq(u.rc, 2);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* A stopped watcher costs nothing: an idle, readable descriptor is left alone.
@@ -432,19 +415,19 @@ GEV_TEST(idle_readable_descriptors_do_not_spin)
     int fds[2];
     char buf[2];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct user u;
     start(&u, do_recv, fds[0]);
     expect_ok(gev_sleep(0.001));
     expect_int_eq(gev_send(fds[1], "ab", 2, 0), 2);
     finish(&u);
     expect_int_eq(gev_send(fds[1], "abcd", 4, 0), 4); /* nobody reads it */
-    uint64_t before = turns();
+    uint64_t before = test_turns();
     expect_ok(gev_sleep(0.05));
-    expect_le(turns() - before, 50);
+    expect_le(test_turns() - before, 50);
     expect_int_eq(gev_recv(fds[0], buf, 2, 0), 2);
     expect_int_eq(gev_recv(fds[0], buf, 2, 0), 2);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 int main(void)

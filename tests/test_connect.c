@@ -5,6 +5,7 @@
 
 #include "support/dns_server.h"
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -206,18 +207,11 @@ GEV_TEST(names_that_do_not_resolve_have_a_code)
 
 /* --- Unix ----------------------------------------------------------------- */
 
-static void make_path(char path[108])
-{
-    strcpy(path, "/tmp/gev-test-XXXXXX");
-    close(mkstemp(path));
-    unlink(path);
-}
-
 GEV_TEST(unix_sockets_are_connected_to)
 {
     char path[108];
 
-    make_path(path);
+    test_make_path(path);
     expect_fail(gev_unix_connect(path, 5), ENOENT);
     int server = gev_unix_listen(path, 5);
     expect_ge(server, 0);
@@ -247,7 +241,7 @@ GEV_TEST(full_unix_backlogs_park_until_the_timeout)
     int fds[16];
     int n = 0;
 
-    make_path(path);
+    test_make_path(path);
     struct acceptor a = {.server = gev_unix_listen(path, 1)};
     while (n < 16 && (fds[n] = gev_unix_connect(path, 0)) >= 0) {
         n++;

@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,17 +20,6 @@
 #include <unistd.h>
 
 #define BIG ((size_t)10 * 1000 * 1000)
-
-static void pair(int fds[2])
-{
-    expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-}
-
-static void close_both(const int fds[2])
-{
-    expect_ok(gev_close(fds[0]));
-    expect_ok(gev_close(fds[1]));
-}
 
 /* A file of that size, removed already; byte i is (char)(i * 7). */
 static int make_file(size_t size)
@@ -97,12 +87,6 @@ static void *do_send_all(void *arg)
     return NULL;
 }
 
-static void join(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
-}
-
 /* --- parking -------------------------------------------------------------- */
 
 GEV_TEST(read_parks_until_data_comes)
@@ -117,10 +101,10 @@ GEV_TEST(read_parks_until_data_comes)
     expect_ok(gev_sleep(0.001));
     expect_false(c.is_done);
     expect_int_eq(gev_write(fds[1], "abc", 3), 3);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 3);
     expect_mem_eq(buf, "abc", 3);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(ready_data_needs_no_park)
@@ -128,7 +112,7 @@ GEV_TEST(ready_data_needs_no_park)
     int fds[2];
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_int_eq(gev_write(fds[1], "ab", 2), 2);
     gev_stats before = {.size = sizeof(before)};
     gev_stats after = {.size = sizeof(after)};
@@ -136,7 +120,7 @@ GEV_TEST(ready_data_needs_no_park)
     expect_int_eq(gev_read(fds[0], buf, 2), 2);
     gev_hub_stats(gev_hub_get(), &after);
     expect_uint_eq(after.switches, before.switches);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* After a short read the next one parks before it tries; data that came
@@ -146,14 +130,14 @@ GEV_TEST(data_after_a_short_read_is_found)
     int fds[2];
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     for (int i = 0; i < 100; i++) {
         expect_int_eq(gev_write(fds[1], "abc", 3), 3);
         expect_int_eq(gev_read(fds[0], buf, sizeof(buf)), 3);
         expect_int_eq(gev_write(fds[1], "d", 1), 1);
         expect_int_eq(gev_read(fds[0], buf, sizeof(buf)), 1);
     }
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(read_of_nothing_returns_at_once)
@@ -161,7 +145,7 @@ GEV_TEST(read_of_nothing_returns_at_once)
     int fds[2];
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_int_eq(gev_read(fds[0], buf, 0), 0);
     expect_int_eq(gev_write(fds[1], "a", 1), 1);
     expect_int_eq(gev_read(fds[0], buf, 8), 1);
@@ -169,7 +153,7 @@ GEV_TEST(read_of_nothing_returns_at_once)
     expect_int_eq(gev_write(fds[1], "", 0), 0);
     expect_int_eq(gev_recv_exactly(fds[0], buf, 0), 0);
     expect_int_eq(gev_send_all(fds[0], buf, 0), 0);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(read_sees_the_end)
@@ -183,7 +167,7 @@ GEV_TEST(read_sees_the_end)
     gev_greenlet *g = gev_spawn(do_read, &c);
     expect_ok(gev_sleep(0.001));
     expect_ok(gev_close(fds[1])); /* only HUP */
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 0);
     expect_int_eq(gev_read(fds[0], buf, sizeof(buf)), 0);
     expect_int_eq(gev_read(fds[0], buf, sizeof(buf)), 0);
@@ -205,8 +189,8 @@ GEV_TEST(bad_descriptors_are_refused)
     expect_fail(gev_sendfile(-1, 0, NULL, 1), EBADF);
 
     int fds[2];
-    pair(fds);
-    close_both(fds);
+    test_pair(SOCK_STREAM, fds);
+    test_close_both(fds);
     expect_fail(gev_read(fds[0], buf, 4), EBADF);
     expect_fail(gev_write(fds[0], buf, 4), EBADF);
 }
@@ -214,7 +198,7 @@ GEV_TEST(bad_descriptors_are_refused)
 GEV_TEST(vectors_are_read_and_written)
 {
     int kinds[2][2];
-    pair(kinds[0]);
+    test_pair(SOCK_STREAM, kinds[0]);
     expect_ok(gev_pipe(kinds[1]));
     int t = kinds[0][0]; /* the pair's ends, in the pipe's order */
     kinds[0][0] = kinds[0][1];
@@ -240,7 +224,7 @@ GEV_TEST(vectors_are_read_and_written)
         expect_fail(gev_writev(fds[1], many, IOV_MAX + 1), EINVAL);
         expect_fail(gev_readv(fds[0], in, -1), EINVAL);
         expect_fail(gev_writev(fds[1], out, -1), EINVAL);
-        close_both(fds);
+        test_close_both(fds);
     }
 }
 
@@ -254,7 +238,7 @@ static void transfer_big(int from, int to)
     gev_greenlet *g = gev_spawn(do_recv_exactly, &c);
 
     expect_int_eq(gev_send_all(from, sent, BIG), BIG);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, BIG);
     expect_true(memcmp(sent, got, BIG) == 0);
     free(sent);
@@ -265,13 +249,13 @@ GEV_TEST(big_transfers_arrive_whole)
 {
     int fds[2];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     transfer_big(fds[0], fds[1]);
     transfer_big(fds[1], fds[0]);
-    close_both(fds);
+    test_close_both(fds);
     expect_ok(gev_pipe(fds));
     transfer_big(fds[1], fds[0]);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* SOC14: one reader and one writer on each end at the same time. */
@@ -283,7 +267,7 @@ GEV_TEST(both_directions_work_at_once)
     gev_greenlet *g[4];
     struct call c[4];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     for (int i = 0; i < 2; i++) {
         c[i] = (struct call){.fd = fds[i], .buf = sent, .n = BIG};
         c[2 + i] = (struct call){.fd = fds[i], .buf = got[i], .n = BIG};
@@ -291,7 +275,7 @@ GEV_TEST(both_directions_work_at_once)
         g[2 + i] = gev_spawn(do_recv_exactly, &c[2 + i]);
     }
     for (int i = 0; i < 4; i++) {
-        join(g[i]);
+        test_join(g[i]);
         expect_int_eq(c[i].rc, BIG);
     }
     expect_true(memcmp(sent, got[0], BIG) == 0);
@@ -299,7 +283,7 @@ GEV_TEST(both_directions_work_at_once)
     free(sent);
     free(got[0]);
     free(got[1]);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(recv_exactly_says_why_it_stopped)
@@ -307,7 +291,7 @@ GEV_TEST(recv_exactly_says_why_it_stopped)
     int fds[2];
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_int_eq(gev_write(fds[1], "abc", 3), 3);
     expect_ok(gev_settimeout(fds[0], 0.01));
     expect_int_eq(gev_recv_exactly(fds[0], buf, 8), 3);
@@ -337,7 +321,7 @@ GEV_TEST(send_all_says_how_much_went)
     char *got = malloc(BIG);
     size_t n = 0;
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_settimeout(fds[0], 0.1));
     struct call c = {.fd = fds[0], .buf = sent, .n = BIG};
     double begin = test_now();
@@ -350,7 +334,7 @@ GEV_TEST(send_all_says_how_much_went)
     }
     expect_ge(test_now() - begin, 0.1);
     expect_le(test_now() - begin, 0.1 + test_scale(5));
-    join(g);
+    test_join(g);
     expect_true(c.rc > 0 && c.rc < (ssize_t)BIG);
     expect_int_eq(c.error, ETIMEDOUT);
     while (n < (size_t)c.rc) {
@@ -370,7 +354,7 @@ GEV_TEST(send_all_says_how_much_went)
     expect_fail(gev_send_all(fds[0], sent, BIG), EAGAIN);
     free(sent);
     free(got);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* --- limits and kills ----------------------------------------------------- */
@@ -380,7 +364,7 @@ GEV_TEST(timeouts_of_a_descriptor_limit_each_call)
     int fds[2];
     char buf[8];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_settimeout(fds[0], 0.02));
     double begin = test_now();
     expect_fail(gev_read(fds[0], buf, 8), ETIMEDOUT);
@@ -406,16 +390,16 @@ GEV_TEST(timeouts_of_a_descriptor_limit_each_call)
     expect_false(c.is_done);
     expect_ok(gev_kill(g, GEV_FOREVER));
     gev_unref(g);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(settimeout_checks_its_arguments)
 {
     int fds[2];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_fail(gev_settimeout(fds[0], NAN), EINVAL);
-    close_both(fds);
+    test_close_both(fds);
     expect_fail(gev_settimeout(fds[0], 1), EBADF);
     expect_fail(gev_settimeout(-1, 1), EBADF);
 }
@@ -427,7 +411,7 @@ GEV_TEST(killed_reader_takes_nothing)
     char buf[8];
     struct call c = {.buf = buf, .n = sizeof(buf)};
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     c.fd = fds[0];
     gev_greenlet *g = gev_spawn(do_read, &c);
     expect_ok(gev_sleep(0.001));
@@ -438,7 +422,7 @@ GEV_TEST(killed_reader_takes_nothing)
     expect_int_eq(gev_write(fds[1], "abc", 3), 3);
     expect_int_eq(gev_read(fds[0], buf, sizeof(buf)), 3);
     expect_mem_eq(buf, "abc", 3);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 static void *read_in_expired_scope(void *arg)
@@ -461,16 +445,16 @@ GEV_TEST(expired_scopes_and_kills_do_not_hide_data)
     char buf[8];
     struct call c = {.buf = buf, .n = sizeof(buf)};
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     c.fd = fds[0];
     expect_int_eq(gev_write(fds[1], "ab", 2), 2);
     expect_int_eq(gev_read(fds[0], buf, 8), 2);
     expect_int_eq(gev_write(fds[1], "cd", 2), 2);
     gev_greenlet *g = gev_spawn(read_in_expired_scope, &c);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 2);
     g = gev_spawn(read_in_expired_scope, &c);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, -1);
     expect_int_eq(c.error, ETIMEDOUT);
 
@@ -479,7 +463,7 @@ GEV_TEST(expired_scopes_and_kills_do_not_hide_data)
     expect_int_eq(gev_read(fds[0], buf, 8), 2);
     expect_fail(gev_read(fds[0], buf, 8), ECANCELED);
     expect_int_eq(gev_uncancel(), ECANCELED);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(scopes_limit_calls)
@@ -488,13 +472,13 @@ GEV_TEST(scopes_limit_calls)
     char buf[8];
     gev_timeout t = {0};
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_timeout_begin_error(&t, 0.01, EDOM));
     expect_fail(gev_read(fds[0], buf, 8), EDOM);
     expect_true(gev_timeout_end(&t));
     expect_int_eq(gev_write(fds[1], "a", 1), 1);
     expect_int_eq(gev_read(fds[0], buf, 8), 1);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* --- several readers ------------------------------------------------------ */
@@ -572,7 +556,7 @@ GEV_TEST(interrupts_are_not_seen)
 
     sigaction(SIGALRM, &act, &old);
     setitimer(ITIMER_REAL, &on, NULL);
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     double begin = test_now();
     do {
         transfer_big(fds[0], fds[1]);
@@ -581,7 +565,7 @@ GEV_TEST(interrupts_are_not_seen)
     setitimer(ITIMER_REAL, &off, NULL);
     sigaction(SIGALRM, &old, NULL);
     expect_ge(alarms, 50);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 static void expect_no_sigpipe_pending(void)
@@ -609,7 +593,7 @@ GEV_TEST(broken_pipes_are_epipe)
         if (k == 0) {
             expect_ok(gev_pipe(fds));
         } else if (k == 1) {
-            pair(fds);
+            test_pair(SOCK_STREAM, fds);
         } else {
             test_socketpair(fds); /* not gev's */
         }
@@ -702,12 +686,12 @@ GEV_TEST(number_of_a_closed_file_is_looked_at_anew)
     expect_ok(gev_sleep(0.001));
     expect_false(c.is_done);
     expect_int_eq(write(other, "abc", 3), 3);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 3);
     expect_ok(gev_close(file));
     expect_ok(gev_close(other));
-    pair(fds);
-    close_both(fds);
+    test_pair(SOCK_STREAM, fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(sendfile_sends_a_file)
@@ -719,7 +703,7 @@ GEV_TEST(sendfile_sends_a_file)
     struct call c = {.buf = got, .n = BIG};
     off_t offset = 0;
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     c.fd = fds[0];
     gev_greenlet *g = gev_spawn(do_recv_exactly, &c);
     while (offset < (off_t)BIG) {
@@ -730,7 +714,7 @@ GEV_TEST(sendfile_sends_a_file)
         }
         expect_int_eq(offset, before + rc);
     }
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, BIG);
     expect_true(memcmp(want, got, BIG) == 0);
     expect_int_eq(gev_sendfile(fds[1], file, &offset, 10), 0);
@@ -752,7 +736,7 @@ GEV_TEST(sendfile_sends_a_file)
     close(file);
     free(want);
     free(got);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* Into a pipe sockets can be sent, too; then the source may be what is waited
@@ -764,13 +748,13 @@ GEV_TEST(sendfile_waits_for_a_slow_source)
     int to[2];
     char buf[8];
 
-    pair(from);
+    test_pair(SOCK_STREAM, from);
     expect_ok(gev_pipe(to));
     expect_ok(gev_settimeout(to[1], 0.01));
     ssize_t rc = gev_sendfile(to[1], from[0], NULL, 100);
     if (rc == -1 && errno == EINVAL) {
-        close_both(from);
-        close_both(to);
+        test_close_both(from);
+        test_close_both(to);
         test_skip("this kernel has no sendfile from a socket");
     }
     expect_fail(rc, ETIMEDOUT);
@@ -780,7 +764,7 @@ GEV_TEST(sendfile_waits_for_a_slow_source)
     expect_ok(gev_close(from[1]));
     expect_int_eq(gev_sendfile(to[1], from[0], NULL, 100), 0);
     expect_ok(gev_close(from[0]));
-    close_both(to);
+    test_close_both(to);
 }
 
 /* --- where parking is forbidden ------------------------------------------- */
@@ -799,7 +783,7 @@ GEV_TEST(callbacks_may_read_what_is_there)
     char buf[8];
     struct call c = {.buf = buf, .n = 8};
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     c.fd = fds[0];
     expect_int_eq(gev_write(fds[1], "a", 1), 1);
     expect_int_eq(gev_read(fds[0], buf, 8), 1); /* drained */
@@ -814,7 +798,7 @@ GEV_TEST(callbacks_may_read_what_is_there)
     expect_true(c.is_done);
     expect_int_eq(c.rc, -1);
     expect_int_eq(c.error, EPERM);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(errno_and_buffers_are_the_greenlets_own)
@@ -823,7 +807,7 @@ GEV_TEST(errno_and_buffers_are_the_greenlets_own)
     char buf[8];
     struct call c = {.buf = buf, .n = 8};
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     c.fd = fds[0];
     gev_greenlet *g = gev_spawn(do_read, &c);
     errno = E2BIG;
@@ -833,7 +817,7 @@ GEV_TEST(errno_and_buffers_are_the_greenlets_own)
     expect_int_eq(c.error, ECANCELED);
     expect_int_eq(errno, E2BIG);
     gev_unref(g);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 int main(void)

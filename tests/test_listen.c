@@ -4,6 +4,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,12 +27,6 @@ static int port_of(int fd)
     expect_ok(getsockname(fd, (struct sockaddr *)&addr, &len));
     memcpy(&in, &addr, sizeof(in)); /* the same place in both families */
     return ntohs(in.sin_port);
-}
-
-static void expect_flags(int fd)
-{
-    expect_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
-    expect_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
 }
 
 static int option(int fd, int level, int name)
@@ -68,7 +63,7 @@ GEV_TEST(no_host_is_every_address)
     for (int i = 0; i < 2; i++) {
         int fd = gev_tcp_listen(NULL, services[i], 0);
         expect_ge(fd, 0);
-        expect_flags(fd);
+        test_expect_flags(fd);
         expect_int_eq(option(fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
         expect_int_eq(option(fd, SOL_SOCKET, SO_REUSEADDR), 1);
         expect_true(port_of(fd) != 0);
@@ -175,7 +170,7 @@ GEV_TEST(udp_sockets_are_bound)
 
     int fd = gev_udp_bind(NULL, "0");
     expect_ge(fd, 0);
-    expect_flags(fd);
+    test_expect_flags(fd);
     expect_int_eq(option(fd, SOL_SOCKET, SO_TYPE), SOCK_DGRAM);
     to.sin_port = htons((uint16_t)port_of(fd));
     to6.sin6_port = to.sin_port;
@@ -199,21 +194,14 @@ GEV_TEST(udp_sockets_are_bound)
 
 /* --- Unix ----------------------------------------------------------------- */
 
-static void make_path(char path[108])
-{
-    strcpy(path, "/tmp/gev-test-XXXXXX");
-    close(mkstemp(path));
-    unlink(path);
-}
-
 GEV_TEST(unix_listeners_listen)
 {
     char path[108];
 
-    make_path(path);
+    test_make_path(path);
     int fd = gev_unix_listen(path, 0);
     expect_ge(fd, 0);
-    expect_flags(fd);
+    test_expect_flags(fd);
     int client = gev_unix_connect(path, 5);
     int other = gev_accept(fd, NULL, NULL);
     expect_ge(client, 0);
@@ -229,7 +217,7 @@ GEV_TEST(stale_socket_files_are_replaced)
 {
     char path[108];
 
-    make_path(path);
+    test_make_path(path);
     int fd = gev_unix_listen(path, 0);
     expect_ok(gev_close(fd));
     fd = gev_unix_listen(path, 0);
@@ -245,7 +233,7 @@ GEV_TEST(living_listeners_are_left_alone)
 {
     char path[108];
 
-    make_path(path);
+    test_make_path(path);
     int fd = gev_unix_listen(path, 1);
     expect_fail(gev_unix_listen(path, 1), EADDRINUSE);
     /* Also one that is too busy to answer. */
@@ -282,7 +270,7 @@ GEV_TEST(other_files_are_left_alone)
 
     /* A datagram socket is somebody, too. */
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    make_path(path);
+    test_make_path(path);
     strcpy(addr.sun_path, path);
     int dgram = gev_socket(AF_UNIX, SOCK_DGRAM, 0);
     expect_ok(bind(dgram, (struct sockaddr *)&addr, sizeof(addr)));

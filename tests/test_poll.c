@@ -4,6 +4,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,31 +13,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-static void pair(int fds[2])
-{
-    expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-}
-
-static void close_both(const int fds[2])
-{
-    expect_ok(gev_close(fds[0]));
-    expect_ok(gev_close(fds[1]));
-}
-
-static uint64_t turns(void)
-{
-    gev_stats stats = {.size = sizeof(stats)};
-    gev_hub_stats(gev_hub_get(), &stats);
-    return stats.turns;
-}
-
-static uint64_t switches(void)
-{
-    gev_stats stats = {.size = sizeof(stats)};
-    gev_hub_stats(gev_hub_get(), &stats);
-    return stats.switches;
-}
 
 struct later {
     int fd;
@@ -66,43 +42,37 @@ static gev_greenlet *later(struct later *l)
     return gev_spawn_later(0.002, do_later, l);
 }
 
-static void join(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
-}
-
 /* --- poll ----------------------------------------------------------------- */
 
 GEV_TEST(ready_descriptors_are_told_at_once)
 {
     int fds[2];
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct pollfd p[2] = {{fds[0], POLLIN | POLLOUT, 0}, {fds[1], POLLIN, 0}};
 
-    uint64_t before = switches();
+    uint64_t before = test_switches();
     expect_int_eq(gev_poll(p, 2, -1), 1);
     expect_int_eq(p[0].revents, POLLOUT);
     expect_int_eq(p[1].revents, 0);
     expect_int_eq(gev_write(fds[0], "a", 1), 1);
     expect_int_eq(gev_poll(p, 2, 0), 2);
     expect_int_eq(p[1].revents, POLLIN);
-    expect_uint_eq(switches(), before);
-    close_both(fds);
+    expect_uint_eq(test_switches(), before);
+    test_close_both(fds);
 }
 
 GEV_TEST(zero_does_not_park)
 {
     int fds[2];
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct pollfd p = {fds[0], POLLIN, 99};
 
-    uint64_t before = switches();
+    uint64_t before = test_switches();
     expect_int_eq(gev_poll(&p, 1, 0), 0);
     expect_int_eq(p.revents, 0);
     expect_int_eq(gev_poll(NULL, 0, 0), 0);
-    expect_uint_eq(switches(), before);
-    close_both(fds);
+    expect_uint_eq(test_switches(), before);
+    test_close_both(fds);
 }
 
 GEV_TEST(poll_parks_until_something_comes)
@@ -111,7 +81,7 @@ GEV_TEST(poll_parks_until_something_comes)
     struct pollfd p[3];
 
     for (int i = 0; i < 3; i++) {
-        pair(fds[i]);
+        test_pair(SOCK_STREAM, fds[i]);
         p[i] = (struct pollfd){fds[i][0], POLLIN, 0};
     }
     struct later l = {fds[1][1], "write"};
@@ -120,16 +90,16 @@ GEV_TEST(poll_parks_until_something_comes)
     expect_int_eq(p[0].revents, 0);
     expect_int_eq(p[1].revents, POLLIN);
     expect_int_eq(p[2].revents, 0);
-    join(g);
+    test_join(g);
     for (int i = 0; i < 3; i++) {
-        close_both(fds[i]);
+        test_close_both(fds[i]);
     }
 }
 
 GEV_TEST(poll_times_out_without_an_error)
 {
     int fds[2];
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct pollfd p = {fds[0], POLLIN, 0};
 
     errno = EDOM;
@@ -141,13 +111,13 @@ GEV_TEST(poll_times_out_without_an_error)
     begin = test_now();
     expect_int_eq(gev_poll(NULL, 0, 10), 0); /* a sleep */
     expect_ge(test_now() - begin, 0.010);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(poll_obeys_scopes_and_kills)
 {
     int fds[2];
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct pollfd p = {fds[0], POLLIN, 0};
     gev_timeout t = {0};
 
@@ -165,15 +135,15 @@ GEV_TEST(poll_obeys_scopes_and_kills)
     struct later l = {fds[0], "cancel"};
     gev_greenlet *g = later(&l);
     expect_fail(gev_poll(&p, 1, -1), EIO);
-    join(g);
-    close_both(fds);
+    test_join(g);
+    test_close_both(fds);
 }
 
 GEV_TEST(closed_and_negative_descriptors_follow_posix)
 {
     int fds[2];
-    pair(fds);
-    close_both(fds);
+    test_pair(SOCK_STREAM, fds);
+    test_close_both(fds);
     struct pollfd p[2] = {{fds[0], POLLIN, 0}, {-1, POLLIN, 99}};
 
     expect_int_eq(gev_poll(p, 2, -1), 1);
@@ -191,8 +161,8 @@ GEV_TEST(close_under_poll_is_pollnval)
     struct pollfd p[2];
 
     for (int i = 0; i < 4; i++) {
-        pair(fds[0]);
-        pair(fds[1]);
+        test_pair(SOCK_STREAM, fds[0]);
+        test_pair(SOCK_STREAM, fds[1]);
         /* Watched in the plain way, then by a set. */
         p[0] = (struct pollfd){fds[0][0], i < 2 ? POLLIN : POLLPRI, 0};
         p[1] = (struct pollfd){fds[1][0], POLLIN, 0};
@@ -201,12 +171,12 @@ GEV_TEST(close_under_poll_is_pollnval)
         expect_int_eq(gev_poll(p, 2, 10000), 1);
         expect_int_eq(p[0].revents, POLLNVAL);
         expect_int_eq(p[1].revents, 0);
-        join(g);
+        test_join(g);
         if (i % 2 == 1) {
             close(fds[0][0]);
         }
         expect_ok(gev_close(fds[0][1]));
-        close_both(fds[1]);
+        test_close_both(fds[1]);
     }
 }
 
@@ -221,7 +191,7 @@ GEV_TEST(hang_ups_and_errors_are_told_unasked)
     gev_greenlet *g = later(&l);
     expect_int_eq(gev_poll(&p, 1, -1), 1);
     expect_int_eq(p.revents, POLLHUP);
-    join(g);
+    test_join(g);
     expect_ok(gev_close(fds[0]));
 
     expect_ok(gev_pipe(fds));
@@ -230,7 +200,7 @@ GEV_TEST(hang_ups_and_errors_are_told_unasked)
     g = later(&l);
     expect_int_eq(gev_poll(&p, 1, 10000), 1);
     expect_int_eq(p.revents, POLLERR);
-    join(g);
+    test_join(g);
     expect_ok(gev_close(fds[1]));
 }
 
@@ -238,21 +208,21 @@ GEV_TEST(hang_ups_and_errors_are_told_unasked)
 GEV_TEST(lone_hang_ups_do_not_spin)
 {
     int fds[2];
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct pollfd p = {fds[0], POLLRDHUP, 0};
 
     expect_int_eq(gev_write(fds[1], "a", 1), 1);
-    uint64_t before = turns();
+    uint64_t before = test_turns();
     expect_int_eq(gev_poll(&p, 1, 30), 0);
-    expect_le(turns() - before, 20);
+    expect_le(test_turns() - before, 20);
     struct later l = {fds[1], "close"};
     gev_greenlet *g = later(&l);
     expect_int_eq(gev_poll(&p, 1, -1), 1);
     expect_true((p.revents & POLLRDHUP) != 0);
-    join(g);
+    test_join(g);
     /* The same in company, and twice. */
     int more[2];
-    pair(more);
+    test_pair(SOCK_STREAM, more);
     struct pollfd q[4] = {{more[0], POLLRDHUP, 0},
                           {more[0], POLLIN, 0},
                           {-1, POLLIN, 0},
@@ -262,8 +232,8 @@ GEV_TEST(lone_hang_ups_do_not_spin)
     expect_int_eq(gev_poll(q, 4, 10000), 1);
     expect_int_eq(q[0].revents, 0);
     expect_int_eq(q[1].revents, POLLIN);
-    join(g);
-    close_both(more);
+    test_join(g);
+    test_close_both(more);
     expect_ok(gev_close(fds[0]));
 }
 
@@ -277,9 +247,9 @@ GEV_TEST(files_are_always_ready)
     expect_int_eq(gev_poll(&p, 1, -1), 1);
     expect_int_eq(p.revents, POLLIN | POLLOUT);
     p.events = POLLPRI; /* which a file never has */
-    uint64_t before = turns();
+    uint64_t before = test_turns();
     expect_int_eq(gev_poll(&p, 1, 20), 0);
-    expect_le(turns() - before, 20);
+    expect_le(test_turns() - before, 20);
     close(fd);
 }
 
@@ -292,7 +262,7 @@ GEV_TEST(poll_leaves_the_mode_alone)
     struct later l = {fds[1], "write"};
     gev_greenlet *g = later(&l);
     expect_int_eq(gev_poll(&p, 1, -1), 1);
-    join(g);
+    test_join(g);
     expect_true((fcntl(fds[0], F_GETFL) & O_NONBLOCK) == 0);
     close(fds[0]);
     close(fds[1]);
@@ -308,7 +278,7 @@ GEV_TEST(foreign_numbers_are_watched_anew)
         struct later l = {fds[1], "write"};
         gev_greenlet *g = later(&l);
         expect_int_eq(gev_poll(&p, 1, 10000), 1);
-        join(g);
+        test_join(g);
         close(fds[0]);
         close(fds[1]);
     }
@@ -328,7 +298,7 @@ GEV_TEST(many_descriptors_are_polled)
         want = (int)(limit.rlim_cur / 2) - 50;
     }
     for (int i = 0; i < want; i++) {
-        pair(fds[i]);
+        test_pair(SOCK_STREAM, fds[i]);
         p[i] = (struct pollfd){fds[i][0], POLLIN, 0};
     }
     expect_int_eq(gev_poll(p, (nfds_t)want, 5), 0);
@@ -336,9 +306,9 @@ GEV_TEST(many_descriptors_are_polled)
     gev_greenlet *g = later(&l);
     expect_int_eq(gev_poll(p, (nfds_t)want, -1), 1);
     expect_int_eq(p[want - 1].revents, POLLIN);
-    join(g);
+    test_join(g);
     for (int i = 0; i < want; i++) {
-        close_both(fds[i]);
+        test_close_both(fds[i]);
     }
 }
 
@@ -366,7 +336,7 @@ GEV_TEST(pollers_share_a_descriptor)
     int fds[2];
     gev_greenlet *g[3];
 
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     int left[2] = {fds[0], 50};
     for (int i = 0; i < 3; i++) {
         g[i] = gev_spawn(poll_and_read, left);
@@ -376,10 +346,10 @@ GEV_TEST(pollers_share_a_descriptor)
         expect_ok(gev_sleep(0));
     }
     for (int i = 0; i < 3; i++) {
-        join(g[i]);
+        test_join(g[i]);
     }
     expect_int_eq(left[1], 0);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* --- select --------------------------------------------------------------- */
@@ -390,7 +360,7 @@ GEV_TEST(select_tells_what_is_ready)
     fd_set r;
     fd_set w;
     fd_set x;
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     int n = (fds[0] > fds[1] ? fds[0] : fds[1]) + 1;
 
     FD_ZERO(&r);
@@ -413,10 +383,10 @@ GEV_TEST(select_tells_what_is_ready)
     expect_int_eq(gev_select(n, &r, NULL, NULL, &tv), 1);
     expect_true(FD_ISSET(fds[0], &r));
     expect_int_eq(tv.tv_sec, 10); /* not changed */
-    join(g);
+    test_join(g);
     FD_SET(fds[0], &w);
     expect_int_eq(gev_select(n, &r, &w, NULL, &tv), 2);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(select_times_out)
@@ -424,7 +394,7 @@ GEV_TEST(select_times_out)
     int fds[2];
     fd_set r;
     fd_set x;
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     FD_ZERO(&r);
     FD_ZERO(&x);
     FD_SET(fds[0], &r);
@@ -432,23 +402,23 @@ GEV_TEST(select_times_out)
 
     struct timeval tv = {0, 20000};
     double begin = test_now();
-    uint64_t turned = turns();
+    uint64_t turned = test_turns();
     expect_int_eq(gev_select(FD_SETSIZE, &r, NULL, &x, &tv), 0);
     expect_ge(test_now() - begin, 0.020);
-    expect_le(turns() - turned, 20);
+    expect_le(test_turns() - turned, 20);
     expect_false(FD_ISSET(fds[0], &r));
     expect_false(FD_ISSET(fds[1], &x));
 
     tv = (struct timeval){0, 0};
-    uint64_t before = switches();
+    uint64_t before = test_switches();
     FD_SET(fds[0], &r);
     expect_int_eq(gev_select(fds[0] + 1, &r, NULL, NULL, &tv), 0);
-    expect_uint_eq(switches(), before);
+    expect_uint_eq(test_switches(), before);
     tv = (struct timeval){0, 5000};
     begin = test_now();
     expect_int_eq(gev_select(0, NULL, NULL, NULL, &tv), 0); /* a sleep */
     expect_ge(test_now() - begin, 0.005);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(select_checks_its_arguments)
@@ -465,17 +435,17 @@ GEV_TEST(select_checks_its_arguments)
     tv = (struct timeval){0, -1};
     expect_fail(gev_select(0, NULL, NULL, NULL, &tv), EINVAL);
 
-    pair(fds);
-    close_both(fds);
+    test_pair(SOCK_STREAM, fds);
+    test_close_both(fds);
     FD_SET(fds[0], &r);
     expect_fail(gev_select(fds[0] + 1, &r, NULL, NULL, NULL), EBADF);
     expect_true(FD_ISSET(fds[0], &r)); /* untouched */
-    pair(fds);
+    test_pair(SOCK_STREAM, fds);
     struct later l = {fds[0], "close"};
     gev_greenlet *g = later(&l);
     expect_fail(gev_select(fds[0] + 1, &r, NULL, NULL, NULL), EBADF);
     expect_true(FD_ISSET(fds[0], &r));
-    join(g);
+    test_join(g);
     expect_ok(gev_close(fds[1]));
 }
 

@@ -5,31 +5,13 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static void pair(int type, int fds[2])
-{
-    expect_ok(gev_socketpair(AF_UNIX, type, 0, fds));
-}
-
-static void close_both(const int fds[2])
-{
-    expect_ok(gev_close(fds[0]));
-    expect_ok(gev_close(fds[1]));
-}
-
-static struct sockaddr_in loopback(void)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET,
-        .sin_addr = {htonl(INADDR_LOOPBACK)},
-    };
-}
 
 /* A connected pair of TCP sockets. */
 static void tcp_pair(int fds[2])
@@ -44,30 +26,6 @@ static void tcp_pair(int fds[2])
     fds[1] = gev_accept(server, NULL, NULL);
     expect_ge(fds[1], 0);
     expect_ok(gev_close(server));
-}
-
-struct call {
-    int fd;
-    char buf[64];
-    int flags;
-    ssize_t rc;
-    int error;
-    bool is_done;
-};
-
-static void *do_recv(void *arg)
-{
-    struct call *c = arg;
-    c->rc = gev_recv(c->fd, c->buf, sizeof(c->buf), c->flags);
-    c->error = errno;
-    c->is_done = true;
-    return NULL;
-}
-
-static void join(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
 }
 
 GEV_TEST(dontwait_never_parks)
@@ -95,7 +53,7 @@ GEV_TEST(dontwait_never_parks)
     expect_fail(gev_sendto(fds[0], big, 1, MSG_DONTWAIT, NULL, 0), EAGAIN);
     gev_hub_stats(gev_hub_get(), &after);
     expect_uint_eq(after.switches, before.switches);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 static void *send_in_parts(void *arg)
@@ -120,22 +78,22 @@ GEV_TEST(waitall_waits_for_all)
     gev_greenlet *g = gev_spawn(send_in_parts, &fds[0]);
     expect_int_eq(gev_recv(fds[1], buf, 20, MSG_WAITALL), 20);
     expect_mem_eq(buf, "abcdabcdabcdabcdabcd", 20);
-    join(g);
+    test_join(g);
     g = gev_spawn(send_in_parts, &fds[0]);
     expect_int_eq(gev_recvfrom(fds[1], buf, 20, MSG_WAITALL, NULL, NULL), 20);
-    join(g);
+    test_join(g);
     g = gev_spawn(send_in_parts, &fds[0]);
     expect_int_eq(gev_recvmsg(fds[1], &msg, MSG_WAITALL), 14);
     expect_mem_eq(buf, "abcdab", 6);
     expect_mem_eq(tail, "cdabcdab", 8);
     expect_int_eq(iov[0].iov_len, 6); /* the caller's, untouched */
     expect_int_eq(iov[1].iov_len, 8);
-    join(g);
+    test_join(g);
     expect_int_eq(gev_recv(fds[1], buf, 6, MSG_WAITALL), 6);
     /* A peek for all leaves all there. */
     g = gev_spawn(send_in_parts, &fds[0]);
     expect_int_eq(gev_recv(fds[1], buf, 20, MSG_WAITALL | MSG_PEEK), 20);
-    join(g);
+    test_join(g);
     expect_int_eq(gev_recv(fds[1], buf, 20, MSG_WAITALL), 20);
     /* What came before the time, the error, the end. */
     expect_int_eq(gev_send(fds[0], "ab", 2, 0), 2);
@@ -150,7 +108,7 @@ GEV_TEST(waitall_waits_for_all)
     expect_int_eq(gev_recv(fds[1], buf, 20, MSG_WAITALL), 3);
     expect_int_eq(gev_recv(fds[1], buf, 20, MSG_WAITALL), 0);
     expect_int_eq(gev_recvmsg(fds[1], &msg, MSG_WAITALL), 0);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(peek_leaves_data_there)
@@ -158,7 +116,7 @@ GEV_TEST(peek_leaves_data_there)
     int fds[2];
     char buf[8];
 
-    pair(SOCK_STREAM, fds);
+    test_pair(SOCK_STREAM, fds);
     expect_int_eq(gev_send(fds[0], "abc", 3, 0), 3);
     expect_int_eq(gev_recv(fds[1], buf, 8, MSG_PEEK), 3);
     expect_int_eq(gev_recv(fds[1], buf, 8, MSG_PEEK), 3);
@@ -169,15 +127,15 @@ GEV_TEST(peek_leaves_data_there)
     gev_hub_stats(gev_hub_get(), &after);
     expect_uint_eq(after.switches, before.switches); /* not taken as drained */
     /* A peek waits like any read. */
-    struct call c = {.fd = fds[1], .flags = MSG_PEEK};
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    struct test_call c = {.fd = fds[1], .flags = MSG_PEEK};
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.001));
     expect_false(c.is_done);
     expect_int_eq(gev_send(fds[0], "abc", 3, 0), 3);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 3);
     expect_int_eq(gev_recv(fds[1], buf, 8, 0), 3);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(urgent_data_never_blocks)
@@ -197,7 +155,7 @@ GEV_TEST(urgent_data_never_blocks)
     expect_int_eq(gev_send(fds[0], "bc", 2, 0), 2);
     expect_int_eq(gev_recv(fds[1], buf, 8, 0), 2);
     expect_fail(gev_recv(fds[1], buf, 8, MSG_ERRQUEUE), EAGAIN);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 /* N9: an empty datagram is one, not the end. A short one says nothing of what
@@ -207,7 +165,7 @@ GEV_TEST(datagrams_keep_their_bounds)
     int fds[2];
     char buf[8];
 
-    pair(SOCK_DGRAM, fds);
+    test_pair(SOCK_DGRAM, fds);
     expect_int_eq(gev_send(fds[0], "abc", 3, 0), 3);
     expect_int_eq(gev_send(fds[0], "", 0, 0), 0);
     expect_int_eq(gev_send(fds[0], "defg", 4, 0), 4);
@@ -221,7 +179,7 @@ GEV_TEST(datagrams_keep_their_bounds)
     expect_int_eq(gev_recv(fds[1], buf, 8, MSG_WAITALL), 2);
     gev_hub_stats(gev_hub_get(), &after);
     expect_uint_eq(after.switches, before.switches);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 GEV_TEST(udp_tells_who_sent)
@@ -233,18 +191,18 @@ GEV_TEST(udp_tells_who_sent)
 
     for (int i = 0; i < 2; i++) {
         socklen_t len = sizeof(addr[i]);
-        addr[i] = loopback();
+        addr[i] = test_loopback();
         fds[i] = gev_socket(AF_INET, SOCK_DGRAM, 0);
         expect_ok(bind(fds[i], (struct sockaddr *)&addr[i], len));
         expect_ok(getsockname(fds[i], (struct sockaddr *)&addr[i], &len));
     }
-    struct call c = {.fd = fds[1]};
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    struct test_call c = {.fd = fds[1]};
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.001));
     expect_int_eq(gev_sendto(fds[0], "abc", 3, 0, (struct sockaddr *)&addr[1],
                              sizeof(addr[1])),
                   3);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 3);
     expect_int_eq(gev_sendto(fds[0], "de", 2, 0, (struct sockaddr *)&addr[1],
                              sizeof(addr[1])),
@@ -283,7 +241,7 @@ GEV_TEST(descriptors_travel_in_messages)
                          .msg_control = control.buf,
                          .msg_controllen = sizeof(control.buf)};
 
-    pair(SOCK_STREAM, fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_pipe(pipes));
     memset(&control, 0, sizeof(control));
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
@@ -313,7 +271,7 @@ GEV_TEST(descriptors_travel_in_messages)
     msg.msg_controllen = 0;
     expect_int_eq(gev_recvmsg(fds[1], &msg, 0), 4);
     expect_ok(gev_close(pipes[0]));
-    close_both(fds);
+    test_close_both(fds);
 }
 
 static void *close_it(void *arg)
@@ -328,14 +286,14 @@ GEV_TEST(resets_wake_both_directions)
     int fds[2];
 
     tcp_pair(fds);
-    struct call c = {.fd = fds[0]};
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    struct test_call c = {.fd = fds[0]};
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.001));
     struct linger linger = {1, 0};
     expect_ok(
         setsockopt(fds[1], SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)));
     expect_ok(gev_close(fds[1]));
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, -1);
     expect_int_eq(c.error, ECONNRESET);
     expect_fail(gev_send(fds[0], "a", 1, 0), EPIPE);
@@ -352,7 +310,7 @@ GEV_TEST(resets_wake_both_directions)
     expect_ok(gev_settimeout(fds[0], 10));
     g = gev_spawn_later(0.002, close_it, &fds[1]);
     expect_fail(gev_send(fds[0], big, sizeof(big), 0), ECONNRESET);
-    join(g);
+    test_join(g);
     expect_ok(gev_close(fds[0]));
 }
 
@@ -363,11 +321,11 @@ GEV_TEST(shutdown_wakes_by_itself)
     char buf[8];
 
     tcp_pair(fds);
-    struct call c = {.fd = fds[0]};
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    struct test_call c = {.fd = fds[0]};
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.001));
     expect_ok(gev_shutdown(fds[0], SHUT_RD));
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 0);
     /* N4: half-closed, the other way works. */
     expect_int_eq(gev_send(fds[0], "ab", 2, 0), 2);
@@ -375,7 +333,7 @@ GEV_TEST(shutdown_wakes_by_itself)
     expect_ok(gev_shutdown(fds[0], SHUT_WR));
     expect_int_eq(gev_recv(fds[1], buf, 8, 0), 0);
     expect_fail(gev_send(fds[0], "ab", 2, 0), EPIPE);
-    close_both(fds);
+    test_close_both(fds);
 }
 
 int main(void)

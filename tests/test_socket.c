@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,32 +17,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static void pair(int type, int fds[2])
-{
-    expect_ok(gev_socketpair(AF_UNIX, type, 0, fds));
-}
-
-static void close_both(const int fds[2])
-{
-    expect_ok(gev_close(fds[0]));
-    expect_ok(gev_close(fds[1]));
-}
-
-static struct sockaddr_in loopback(void)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET,
-        .sin_addr = {htonl(INADDR_LOOPBACK)},
-    };
-}
-
 /* A listener made by gev's own calls; *addr is where. */
 static int listener(struct sockaddr_in *addr, int backlog)
 {
     socklen_t len = sizeof(*addr);
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
 
-    *addr = loopback();
+    *addr = test_loopback();
     expect_ok(bind(fd, (struct sockaddr *)addr, len));
     expect_ok(listen(fd, backlog));
     expect_ok(getsockname(fd, (struct sockaddr *)addr, &len));
@@ -53,45 +35,6 @@ static int connect_to(int fd, const struct sockaddr_in *addr)
     return gev_connect(fd, (const struct sockaddr *)addr, sizeof(*addr));
 }
 
-static void expect_flags(int fd)
-{
-    expect_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
-    expect_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
-}
-
-struct call {
-    int fd;
-    char buf[64];
-    int flags;
-    ssize_t rc;
-    int error;
-    bool is_done;
-};
-
-static void *do_recv(void *arg)
-{
-    struct call *c = arg;
-    c->rc = gev_recv(c->fd, c->buf, sizeof(c->buf), c->flags);
-    c->error = errno;
-    c->is_done = true;
-    return NULL;
-}
-
-static void *do_accept(void *arg)
-{
-    struct call *c = arg;
-    c->rc = gev_accept(c->fd, NULL, NULL);
-    c->error = errno;
-    c->is_done = true;
-    return NULL;
-}
-
-static void join(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
-}
-
 /* --- making --------------------------------------------------------------- */
 
 GEV_TEST(descriptors_are_non_blocking_and_close_on_exec)
@@ -100,24 +43,24 @@ GEV_TEST(descriptors_are_non_blocking_and_close_on_exec)
     int fds[2];
 
     int fd = gev_socket(AF_INET, SOCK_DGRAM, 0);
-    expect_flags(fd);
+    test_expect_flags(fd);
     expect_ok(gev_close(fd));
-    pair(SOCK_STREAM, fds);
-    expect_flags(fds[0]);
-    expect_flags(fds[1]);
-    close_both(fds);
+    test_pair(SOCK_STREAM, fds);
+    test_expect_flags(fds[0]);
+    test_expect_flags(fds[1]);
+    test_close_both(fds);
     expect_ok(gev_pipe(fds));
-    expect_flags(fds[0]);
-    expect_flags(fds[1]);
-    close_both(fds);
+    test_expect_flags(fds[0]);
+    test_expect_flags(fds[1]);
+    test_close_both(fds);
 
     int server = listener(&addr, 1);
     fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     expect_ok(connect_to(fd, &addr));
     int other = gev_accept(server, NULL, NULL);
-    expect_flags(other);
+    test_expect_flags(other);
     int copy = gev_dup(other);
-    expect_flags(copy);
+    test_expect_flags(copy);
     expect_ok(gev_close(copy));
     expect_ok(gev_close(other));
     expect_ok(gev_close(fd));
@@ -147,7 +90,7 @@ GEV_TEST(making_checks_its_arguments)
     expect_fail(gev_send(fds[1], "a", 1, 0), ENOTSOCK);
     expect_fail(gev_accept(fds[0], NULL, NULL), ENOTSOCK);
     expect_fail(gev_shutdown(fds[0], SHUT_RD), ENOTSOCK);
-    close_both(fds);
+    test_close_both(fds);
 
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     expect_fail(gev_accept(fd, NULL, NULL), EINVAL); /* not listening */
@@ -171,12 +114,12 @@ GEV_TEST(foreign_descriptors_are_adopted)
     expect_ok(gev_adopt(fds[0]));
     expect_true((fcntl(fds[0], F_GETFL) & O_NONBLOCK) != 0);
     /* The other by its first call. */
-    struct call c = {.fd = fds[1]};
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    struct test_call c = {.fd = fds[1]};
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.001));
     expect_false(c.is_done);
     expect_int_eq(gev_send(fds[0], "a", 1, 0), 1);
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 1);
 
     /* Closed and reused behind gev's back, then adopted again. */
@@ -189,7 +132,7 @@ GEV_TEST(foreign_descriptors_are_adopted)
     expect_ok(gev_adopt(again[0]));
     expect_ok(gev_adopt(again[1]));
     expect_true((fcntl(again[0], F_GETFL) & O_NONBLOCK) != 0);
-    close_both(again);
+    test_close_both(again);
 }
 
 /* SOC16 */
@@ -198,7 +141,7 @@ GEV_TEST(dup_shares_the_socket_and_copies_the_timeout)
     int fds[2];
     char buf[8];
 
-    pair(SOCK_STREAM, fds);
+    test_pair(SOCK_STREAM, fds);
     expect_ok(gev_settimeout(fds[0], 0));
     int copy = gev_dup(fds[0]);
     expect_ge(copy, 0);
@@ -224,14 +167,14 @@ GEV_TEST(dup_shares_the_socket_and_copies_the_timeout)
 GEV_TEST(accept_parks_until_somebody_connects)
 {
     struct sockaddr_in addr;
-    struct call c = {.fd = listener(&addr, 5)};
-    gev_greenlet *g = gev_spawn(do_accept, &c);
+    struct test_call c = {.fd = listener(&addr, 5)};
+    gev_greenlet *g = gev_spawn(test_do_accept, &c);
 
     expect_ok(gev_sleep(0.001));
     expect_false(c.is_done);
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     expect_ok(connect_to(fd, &addr));
-    join(g);
+    test_join(g);
     expect_ge(c.rc, 0);
     expect_int_eq(gev_send(fd, "ab", 2, 0), 2);
     char buf[8];
@@ -266,7 +209,7 @@ GEV_TEST(accept_tells_the_peers_address)
 GEV_TEST(accepted_connections_do_not_inherit_the_timeout)
 {
     struct sockaddr_in addr;
-    struct call c = {.fd = 0};
+    struct test_call c = {.fd = 0};
     int server = listener(&addr, 5);
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
 
@@ -277,11 +220,11 @@ GEV_TEST(accepted_connections_do_not_inherit_the_timeout)
     expect_ok(connect_to(fd, &addr));
     c.fd = gev_accept(server, NULL, NULL);
     expect_ge(c.fd, 0);
-    gev_greenlet *g = gev_spawn(do_recv, &c);
+    gev_greenlet *g = gev_spawn(test_do_recv, &c);
     expect_ok(gev_sleep(0.02));
     expect_false(c.is_done);
     expect_ok(gev_close(fd));
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, 0);
     expect_ok(gev_close(c.fd));
     expect_ok(gev_close(server));
@@ -373,7 +316,7 @@ static void unfill(struct full *f)
 
 static void *do_connect(void *arg)
 {
-    struct call *c = arg;
+    struct test_call *c = arg;
     struct full *f;
     memcpy(&f, c->buf, sizeof(f));
     c->rc = connect_to(c->fd, &f->addr);
@@ -386,7 +329,7 @@ GEV_TEST(hanging_connects_end_by_timeout_kill_and_close)
 {
     struct full f;
     struct full *pf = &f;
-    struct call c = {.fd = 0};
+    struct test_call c = {.fd = 0};
     memcpy(c.buf, &pf, sizeof(pf));
 
     fill(&f);
@@ -412,7 +355,7 @@ GEV_TEST(hanging_connects_end_by_timeout_kill_and_close)
     expect_ok(gev_sleep(0.005));
     expect_false(c.is_done);
     expect_ok(gev_close(c.fd));
-    join(g);
+    test_join(g);
     expect_int_eq(c.rc, -1);
     expect_int_eq(c.error, EBADF);
     unfill(&f);
@@ -445,10 +388,10 @@ GEV_TEST(full_unix_backlogs_are_waited_out)
     expect_fail(gev_connect(fd, (struct sockaddr *)&addr, len), ETIMEDOUT);
     expect_ge(test_now() - begin, 0.03);
     expect_ok(gev_settimeout(fd, 10));
-    struct call c = {.fd = server};
-    gev_greenlet *g = gev_spawn(do_accept, &c); /* makes room */
+    struct test_call c = {.fd = server};
+    gev_greenlet *g = gev_spawn(test_do_accept, &c); /* makes room */
     expect_ok(gev_connect(fd, (struct sockaddr *)&addr, len));
-    join(g);
+    test_join(g);
     expect_ok(gev_close((int)c.rc));
     for (int i = 0; i < n; i++) {
         expect_ok(gev_close(fds[i]));
@@ -518,7 +461,7 @@ GEV_TEST(close_ends_the_wait_for_descriptors)
     if (!can_limit_descriptors()) {
         test_skip("valgrind closes what it may not accept");
     }
-    struct call c = {.fd = listener(&addr, 5)};
+    struct test_call c = {.fd = listener(&addr, 5)};
     int fd = gev_socket(AF_INET, SOCK_STREAM, 0);
     expect_ok(connect_to(fd, &addr));
     expect_ok(gev_yield());
@@ -530,12 +473,12 @@ GEV_TEST(close_ends_the_wait_for_descriptors)
         expect_fail(gev_accept(c.fd, NULL, NULL), EMFILE);
     }
     expect_ok(setrlimit(RLIMIT_NOFILE, &old));
-    gev_greenlet *g = gev_spawn(do_accept, &c); /* for 160 ms */
+    gev_greenlet *g = gev_spawn(test_do_accept, &c); /* for 160 ms */
     expect_ok(gev_yield());
     expect_false(c.is_done);
     expect_ok(gev_close(c.fd));
     double begin = test_now();
-    join(g);
+    test_join(g);
     expect_le(test_now() - begin, test_scale(0.1));
     expect_int_eq(c.rc, -1);
     expect_int_eq(c.error, EBADF);
@@ -547,13 +490,13 @@ GEV_TEST(acceptors_share_a_listener)
 {
     struct sockaddr_in addr;
     int server = listener(&addr, 10);
-    struct call c[3];
+    struct test_call c[3];
     gev_greenlet *g[3];
     int fds[3];
 
     for (int i = 0; i < 3; i++) {
-        c[i] = (struct call){.fd = server};
-        g[i] = gev_spawn(do_accept, &c[i]);
+        c[i] = (struct test_call){.fd = server};
+        g[i] = gev_spawn(test_do_accept, &c[i]);
     }
     expect_ok(gev_sleep(0.001));
     for (int i = 0; i < 3; i++) {
@@ -561,7 +504,7 @@ GEV_TEST(acceptors_share_a_listener)
         expect_ok(connect_to(fds[i], &addr));
     }
     for (int i = 0; i < 3; i++) {
-        join(g[i]);
+        test_join(g[i]);
         expect_ge(c[i].rc, 0);
         expect_ok(gev_close((int)c[i].rc));
         expect_ok(gev_close(fds[i]));
@@ -575,21 +518,21 @@ GEV_TEST(acceptors_share_a_listener)
 GEV_TEST(cancel_wait_wakes_all)
 {
     int fds[2];
-    struct call c[3];
+    struct test_call c[3];
     gev_greenlet *g[3];
     struct pollfd p;
 
-    pair(SOCK_STREAM, fds);
+    test_pair(SOCK_STREAM, fds);
     expect_int_eq(gev_cancel_wait(fds[0], EIO), 0);
     for (int i = 0; i < 3; i++) {
-        c[i] = (struct call){.fd = fds[0]};
-        g[i] = gev_spawn(do_recv, &c[i]);
+        c[i] = (struct test_call){.fd = fds[0]};
+        g[i] = gev_spawn(test_do_recv, &c[i]);
     }
     expect_ok(gev_sleep(0.001)); /* nothing was remembered: they wait */
     expect_false(c[0].is_done);
     expect_int_eq(gev_cancel_wait(fds[0], EIO), 3);
     for (int i = 0; i < 3; i++) {
-        join(g[i]);
+        test_join(g[i]);
         expect_int_eq(c[i].rc, -1);
         expect_int_eq(c[i].error, EIO);
     }
@@ -600,7 +543,7 @@ GEV_TEST(cancel_wait_wakes_all)
 
     expect_fail(gev_cancel_wait(fds[0], 0), EINVAL);
     expect_fail(gev_cancel_wait(fds[0], -5), EINVAL);
-    close_both(fds);
+    test_close_both(fds);
     expect_fail(gev_cancel_wait(fds[0], EIO), EBADF);
     expect_fail(gev_cancel_wait(-1, EIO), EBADF);
 }
