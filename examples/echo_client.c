@@ -175,5 +175,5 @@ int main(int argc, char **argv)
     const int status = run(&load, clients, n);
     free(clients);
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

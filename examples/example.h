@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -37,10 +38,23 @@ static inline int bad_usage(const char *program)
     return EXIT_USAGE;
 }
 
+/** The last thing main does: whether all that was printed has arrived.
+ *  @return status, or EXIT_FAILURE */
+static inline int end_output(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "%s: writing: %s\n", program_invocation_short_name,
+                strerror(errno));
+        return EXIT_FAILURE;
+    }
+    return status;
+}
+
 /** Prints the help. */
 static inline int print_help(const char *text)
 {
-    return fputs(text, stdout) < 0 || fflush(stdout) != 0;
+    fputs(text, stdout);
+    return end_output(EXIT_SUCCESS);
 }
 
 /** A number of an option within [least, most]; anything else ends the program,
@@ -53,9 +67,9 @@ static inline double parse_number(const char *what, const char *text,
     const double number = strtod(text, &end);
     /* Written so that a NaN is refused as well. */
     if (end == text || *end != '\0' || !(number >= least && number <= most)) {
-        fprintf(stderr, "%s: '%s' is not a number from %g to %g\n", what, text,
-                least, most);
-        exit(EXIT_USAGE);
+        fprintf(stderr, "%s: %s: '%s' is not a number from %.15g to %.15g\n",
+                program_invocation_short_name, what, text, least, most);
+        exit(bad_usage(program_invocation_short_name));
     }
     return number;
 }
@@ -69,9 +83,9 @@ static inline long parse_count(const char *what, const char *text, long least,
     const long number = strtol(text, &end, 10);
     if (end == text || *end != '\0' || errno != 0 || number < least ||
         number > most) {
-        fprintf(stderr, "%s: '%s' is not a whole number from %ld to %ld\n",
-                what, text, least, most);
-        exit(EXIT_USAGE);
+        fprintf(stderr, "%s: %s: '%s' is not a whole number from %ld to %ld\n",
+                program_invocation_short_name, what, text, least, most);
+        exit(bad_usage(program_invocation_short_name));
     }
     return number;
 }

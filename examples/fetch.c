@@ -466,7 +466,9 @@ int main(int argc, char **argv)
             perror("starting the server");
             goto out;
         }
-        printf("No URL given: fetching from a server of our own.\n");
+        if (!run.quiet) {
+            puts("No URL given: fetching from a server of our own.");
+        }
         urls = demo_urls;
         n = DEMO_URLS;
     }
@@ -489,10 +491,7 @@ out:
     }
     free(run.greenlets);
     free(run.jobs);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("writing");
-        status = EXIT_FAILURE;
-    }
+    status = end_output(status);
     if (run.signal != 0) {
         raise(run.signal); /* end as who sent it expects us to */
     }

@@ -52,5 +52,5 @@ int main(int argc, char **argv)
     const bool good = gev_successful(both[0]) && gev_successful(both[1]);
     gev_unrefall(both, 2);
     gev_hub_close();
-    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+    return end_output(good ? EXIT_SUCCESS : EXIT_FAILURE);
 }

@@ -227,5 +227,5 @@ int main(int argc, char **argv)
                scan.count[PORT_CLOSED], scan.count[PORT_SILENT], now() - start);
     }
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

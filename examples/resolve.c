@@ -202,9 +202,5 @@ int main(int argc, char **argv)
         status = EXIT_FAILURE;
     }
     gev_hub_close();
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("writing");
-        status = EXIT_FAILURE;
-    }
-    return status;
+    return end_output(status);
 }

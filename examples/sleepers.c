@@ -99,5 +99,5 @@ int main(int argc, char **argv)
     gev_unrefall(sleepers, spawned);
     free(sleepers);
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

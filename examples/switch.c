@@ -188,5 +188,5 @@ int main(int argc, char **argv)
     generator();
     errors();
     gev_hub_close();
-    return EXIT_SUCCESS;
+    return end_output(EXIT_SUCCESS);
 }

@@ -307,5 +307,5 @@ int main(int argc, char **argv)
                wanted - threads.answers, wanted - greenlets.answers);
         return EXIT_FAILURE;
     }
-    return EXIT_SUCCESS;
+    return end_output(EXIT_SUCCESS);
 }

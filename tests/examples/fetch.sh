@@ -178,6 +178,8 @@ took_at_most 3000
 run 0 "$fetch" -q -c 2 -n 4 "$site/slow"
 took_at_least 2000
 ! grep -q Starting "$tmp/out" || fail "-q is not quiet"
+run 0 "$fetch" -q
+! grep -q URL "$tmp/out" || fail "-q is not quiet without a URL"
 # Those that never got a slot are not forgotten.
 run 1 "$fetch" -q -t 0.3 -c 1 -n 3 "$site/silent"
 has out '  3 x timed out after 0.3 s'
@@ -223,4 +225,8 @@ if [ -w /dev/full ]; then
     "$fetch" "$site/length" >/dev/full 2>"$tmp/err" || status=$?
     [ $status -eq 1 ] || fail "a full disk went unnoticed"
 fi
+status=0
+"$fetch" "$site/length" >&- 2>"$tmp/err" || status=$?
+[ $status -eq 1 ] || fail "a closed output went unnoticed"
+matches err 'fetch: writing: .*'
 echo ok
