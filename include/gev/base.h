@@ -39,9 +39,11 @@
 #if defined(__GNUC__)
 #define GEV_API __attribute__((visibility("default")))
 #define GEV_NORETURN __attribute__((noreturn))
+#define GEV_NODISCARD __attribute__((warn_unused_result))
 #else
 #define GEV_API
 #define GEV_NORETURN
+#define GEV_NODISCARD
 #endif
 
 /** Waits for ever. */

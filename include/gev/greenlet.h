@@ -654,7 +654,7 @@ GEV_API const char *gev_spawn_site(const gev_greenlet *g);
  *  Source: an exception that leaves Greenlet._run (GLT10, GLT23)
  *  @since 0.1
  */
-GEV_API void *gev_fail(int error);
+GEV_API GEV_NODISCARD void *gev_fail(int error);
 
 /** Ends the current greenlet here, with a value. Its defers run; C frames are
  *  dropped, not unwound. In main it is exit(0).
@@ -666,8 +666,9 @@ GEV_API GEV_NORETURN void gev_exit(void *value);
 
 /** Has @p fn called with @p arg when the current greenlet ends, however it
  *  ends: return, gev_exit(), kill. Last in, first out; before its links. fn
- *  must not park (EPERM). main's run at gev_hub_close(), then those of
- *  callbacks, which are the hub's.
+ *  must not park (EPERM). main's run at gev_hub_close(), which the end of a
+ *  thread implies, and at gev_exit(); a return from main() ends the process
+ *  without them. Those of hub callbacks run at gev_hub_close(), too.
  *
  *  Parks:  no.
  *  @return 0, or -1 on error
