@@ -603,7 +603,7 @@ GEV_TEST(threads_make_keys_at_once)
     }
 }
 
-/* --- what is seen of them -------------------------------------------------- */
+/* --- what is seen of them ------------------------------------------------- */
 
 /* LOC4: a dump says how many there are. */
 GEV_TEST(dump_counts_values)

@@ -53,7 +53,7 @@ int gev__errand_wait(struct gev_hub *hub, struct gev__errand *e,
 /* Any thread, once: sends it home. */
 void gev__errand_answer(struct gev__errand *e);
 
-/* --- the same without an errand: messages to a hub that may be closed ------ */
+/* --- the same without an errand: messages to a hub that may be closed ----- */
 
 /* In the hub: its inbox, counted. -ENOMEM. */
 int gev__inbox_get(struct gev_hub *hub, struct gev__inbox **ret_inbox);
