@@ -251,6 +251,19 @@ GEV_TEST(reset_makes_it_new)
     expect_int_eq(p[2].rc, 0);
 }
 
+/* A barrier of a hub that this thread has closed is its next hub's. */
+GEV_TEST(barrier_of_a_closed_hub)
+{
+    expect_ok(gev_barrier_init(&barrier, 2, NULL, NULL));
+    gev_barrier_abort(&barrier);
+    expect_ok(gev_hub_close());
+    gev_barrier_reset(&barrier);
+    expect_false(gev_barrier_broken(&barrier));
+    expect_ok(gev_hub_close());
+    gev_barrier_abort(&barrier);
+    expect_broken();
+}
+
 /* One that was killed before a reset does not break the new barrier. */
 GEV_TEST(kill_before_a_reset_is_past)
 {
@@ -494,6 +507,7 @@ int main(void)
         cmocka_unit_test(kill_after_the_last_does_not_break_it),
         cmocka_unit_test(abort_breaks_it),
         cmocka_unit_test(reset_makes_it_new),
+        cmocka_unit_test(barrier_of_a_closed_hub),
         cmocka_unit_test(kill_before_a_reset_is_past),
         cmocka_unit_test(barrier_may_go_after_its_last_lap),
         cmocka_unit_test(action_must_not_park),

@@ -160,6 +160,56 @@ GEV_TEST(dump_lists_children_of_the_dead)
     free(text);
 }
 
+static void *get_item(void *q)
+{
+    (void)gev_queue_get(q, NULL, GEV_FOREVER);
+    return NULL;
+}
+
+static void *put_item(void *q)
+{
+    (void)gev_queue_put(q, NULL, GEV_FOREVER);
+    return NULL;
+}
+
+static void *receive_item(void *c)
+{
+    (void)gev_channel_recv(c, NULL, GEV_FOREVER);
+    return NULL;
+}
+
+static void *send_item(void *c)
+{
+    (void)gev_channel_send(c, NULL, GEV_FOREVER);
+    return NULL;
+}
+
+/* What a greenlet is parked on has a name, with and without a deadline. */
+GEV_TEST(dump_knows_queues_and_channels)
+{
+    gev_queue *empty = gev_queue_new(1);
+    gev_queue *full = gev_queue_new(1);
+    gev_channel *idle = gev_channel_new(0);
+    gev_channel *busy = gev_channel_new(0);
+    expect_ok(gev_queue_put(full, NULL, 0));
+    gev_greenlet *g[] = {gev_spawn(get_item, empty), gev_spawn(put_item, full),
+                         gev_spawn(receive_item, idle),
+                         gev_spawn(send_item, busy)};
+    expect_ok(gev_yield());
+    char *text = dump();
+    expect_not_null(strstr(text, "on a get from queue"));
+    expect_not_null(strstr(text, "on a put to queue"));
+    expect_not_null(strstr(text, "on a receive from channel"));
+    expect_not_null(strstr(text, "on a send to channel"));
+    free(text);
+    expect_int_eq(gev_killall(g, 4, GEV_FOREVER), 0);
+    gev_unrefall(g, 4);
+    gev_queue_free(empty);
+    gev_queue_free(full);
+    gev_channel_free(idle);
+    gev_channel_free(busy);
+}
+
 GEV_TEST(dump_refuses_null)
 {
     expect_fail(gev_dump(NULL), EINVAL);
@@ -558,6 +608,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(dump_names_every_greenlet),
         cmocka_unit_test(dump_is_a_tree),
         cmocka_unit_test(dump_lists_children_of_the_dead),
+        cmocka_unit_test(dump_knows_queues_and_channels),
         cmocka_unit_test(dump_refuses_null),
         cmocka_unit_test(stack_used_counts_what_was_touched),
         cmocka_unit_test(overflow_is_reported),

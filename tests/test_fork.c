@@ -601,6 +601,56 @@ GEV_TEST(hold_from_before_the_fork_may_be_let_go_in_the_child)
     gev_hub_unref(gev_hub_get());
 }
 
+static gev_waiter shared_waiter;
+static gev_iwait *shared_iwait;
+
+static void *get_from_waiter(void *arg)
+{
+    gev_waiter_get(&shared_waiter, NULL, GEV_FOREVER);
+    return arg;
+}
+
+static void *next_from_iwait(void *arg)
+{
+    gev_iwait_next(shared_iwait);
+    return arg;
+}
+
+/* OS3: who was parked in a waiter or an iwait is not there any more: it is
+ * neither busy, nor is anybody woken in its place. */
+GEV_TEST(waiters_are_free_in_the_child)
+{
+    gev_event e = {{NULL}};
+    gev_waitable *w[] = {GEV_WAITABLE(&e)};
+    gev_waiter_init(&shared_waiter);
+    shared_iwait = gev_iwait_new(w, 1, GEV_FOREVER);
+    gev_greenlet *g[] = {gev_spawn(get_from_waiter, NULL),
+                         gev_spawn(next_from_iwait, NULL)};
+    expect_ok(gev_yield());
+    pid_t pid = fork();
+    if (pid == 0) {
+        child_begins();
+        void *value = NULL;
+        gev_unrefall(g, 2);
+        gev_greenlet *other[] = {gev_spawn(sleep_5_ms, P(1)),
+                                 gev_spawn(sleep_5_ms, P(1))};
+        CHILD_CHECK(gev_yield() == 0);
+        gev_waiter_switch(&shared_waiter, P(3));
+        gev_event_set(&e);
+        CHILD_CHECK(gev_waiter_get(&shared_waiter, &value, 0) == 0);
+        CHILD_CHECK(N(value) == 3);
+        CHILD_CHECK(gev_iwait_next(shared_iwait) == w[0]);
+        CHILD_CHECK(gev_yield() == 0);
+        CHILD_CHECK(!gev_dead(other[0]) && !gev_dead(other[1]));
+        CHILD_CHECK(gev_joinall(other, 2, GEV_FOREVER) == 2);
+        _exit(failed_check);
+    }
+    expect_int_eq(status_of(pid), 0);
+    expect_ok(gev_killall(g, 2, GEV_FOREVER));
+    gev_unrefall(g, 2);
+    gev_iwait_free(shared_iwait);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -623,6 +673,7 @@ int main(void)
         cmocka_unit_test(main_may_wait_for_a_signal_when_a_callback_forks),
         cmocka_unit_test(child_of_a_callback_leaves_the_parents_wakeups_alone),
         cmocka_unit_test(hold_from_before_the_fork_may_be_let_go_in_the_child),
+        cmocka_unit_test(waiters_are_free_in_the_child),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

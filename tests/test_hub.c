@@ -9,6 +9,7 @@
 
 #include <ev.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static gev_stats get_stats(void)
@@ -878,6 +879,44 @@ GEV_TEST(higher_descriptors_cost_little)
     close(ends[1]);
 }
 
+/* --- what libraries keep for each hub ------------------------------------- */
+
+static void trace_close(void *word)
+{
+    expect_fail(gev_sleep(0.001), EPERM);
+    expect_not_null(gev_hub_loop(gev_hub_get()));
+    trace(word);
+}
+
+static void trace_and_defer(void *word)
+{
+    trace_close(word);
+    expect_ok(gev_hub_defer(trace_close, "late"));
+}
+
+static void *defer_to_close(void *word)
+{
+    expect_ok(gev_hub_defer(trace_close, word));
+    return NULL;
+}
+
+GEV_TEST(deferred_run_last_and_youngest_first)
+{
+    trace_reset();
+    expect_fail(gev_hub_defer(NULL, NULL), EINVAL);
+    expect_ok(gev_hub_defer(trace_close, "first"));
+    expect_ok(gev_hub_defer(trace_and_defer, "second"));
+    expect_ok(gev_spawn_raw(defer_to_close, "third"));
+    expect_ok(gev_defer(trace_call, "main"));
+    expect_ok(gev_run(GEV_FOREVER));
+    expect_str_eq(trace_text(), "");
+    expect_ok(gev_hub_close());
+    expect_str_eq(trace_text(), "main third second late first");
+    expect_not_null(gev_hub_get());
+    expect_ok(gev_hub_close()); /* once is enough */
+    expect_str_eq(trace_text(), "main third second late first");
+}
+
 int main(void)
 {
     loop_before = ev_loop_new(0);
@@ -926,6 +965,7 @@ int main(void)
         cmocka_unit_test(handles_of_main_and_hub_outlive_the_hub),
         cmocka_unit_test(loop_from_before_the_first_hub_lives_on),
         cmocka_unit_test(higher_descriptors_cost_little),
+        cmocka_unit_test(deferred_run_last_and_youngest_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -225,6 +225,31 @@ GEV_TEST(freed_under_waiters)
     gev_unref(g);
 }
 
+/* So do those who wait for ever for one who waits: that is no deadlock. */
+GEV_TEST(freed_under_the_only_waiter)
+{
+    gev_process *p = gev_process_new(ARGV("sleep", "0.05"), NULL);
+    struct wait w = {.p = p, .timeout = GEV_FOREVER, .rc = -2};
+    gev_greenlet *g = gev_spawn(wait_and_note, &w);
+    expect_ok(gev_yield());
+    gev_process_free(p);
+    expect_ok(gev_join(g, GEV_FOREVER));
+    expect_int_eq(w.rc, 0);
+    gev_unref(g);
+    /* the waiter leaves first: nobody is left to hold the hub for */
+    p = gev_process_new(ARGV("sleep", "60"), NULL);
+    pid_t pid = gev_process_pid(p);
+    w.p = p;
+    g = gev_spawn(wait_and_note, &w);
+    expect_ok(gev_yield());
+    gev_process_free(p);
+    expect_ok(gev_kill(g, GEV_FOREVER));
+    expect_fail(gev_sleep(GEV_FOREVER), EDEADLK);
+    expect_int_eq(kill(pid, SIGKILL), 0);
+    expect_true(is_gone(pid));
+    gev_unref(g);
+}
+
 /* Its hub is closed first: the next process call reaps it. */
 GEV_TEST(orphans_are_reaped_by_the_next_call)
 {
@@ -510,6 +535,7 @@ int main(void)
         cmocka_unit_test(running_process_keeps_the_hub_waiting),
         cmocka_unit_test(freed_process_is_reaped_at_its_end),
         cmocka_unit_test(freed_under_waiters),
+        cmocka_unit_test(freed_under_the_only_waiter),
         cmocka_unit_test(orphans_are_reaped_by_the_next_call),
         cmocka_unit_test(process_outlives_its_hub),
         cmocka_unit_test(the_programs_own_children_and_sigchld_are_left_alone),

@@ -305,6 +305,8 @@ GEV_TEST(run_refuses_misuse)
     expect_fail(gev_process_run(ARGV("cat"), &o, "x", 1, &r, 1), EINVAL);
     o.in = GEV_PROCESS_PIPE;
     expect_fail(gev_process_run(ARGV("cat"), &o, "x", 1, &r, 1), EINVAL);
+    o.in = 1 << 20; /* not open: no input goes before that */
+    expect_fail(gev_process_run(ARGV("cat"), &o, "x", 1, &r, 1), EINVAL);
     o = (gev_process_opts){.out = GEV_PROCESS_STDOUT};
     expect_fail(gev_process_run(ARGV("cat"), &o, NULL, 0, &r, 1), EINVAL);
     expect_fail(gev_process_run(ARGV("cat"), NULL, NULL, 1, &r, 1), EINVAL);

@@ -22,6 +22,12 @@ static void *sleep_long(void *arg)
     return arg;
 }
 
+static void *pass(void *gate)
+{
+    gev_event_wait(gate, GEV_FOREVER);
+    return gate;
+}
+
 /* TOP10: none, or none wanted, is no wait; ready ones count. */
 GEV_TEST(nothing_to_wait_for)
 {
@@ -41,7 +47,8 @@ GEV_TEST(nothing_to_wait_for)
 /* TOP10 */
 GEV_TEST(all_or_as_many_as_wanted)
 {
-    gev_greenlet *g[3] = {gev_spawn(sleep_ms, P(1)), gev_spawn(sleep_ms, P(3)),
+    gev_event gate = {{NULL}};
+    gev_greenlet *g[3] = {gev_spawn(sleep_ms, P(1)), gev_spawn(pass, &gate),
                           gev_spawn(sleep_long, NULL)};
     gev_event e = {{NULL}};
     gev_result r = {{NULL}};
@@ -51,6 +58,7 @@ GEV_TEST(all_or_as_many_as_wanted)
     expect_int_eq(gev_wait(w, 5, 1, GEV_FOREVER), 1);
     expect_true(gev_waitable_ready(w[0]));
     expect_false(gev_waitable_ready(w[1]));
+    gev_event_set(&gate);
     expect_int_eq(gev_wait(w, 5, 2, GEV_FOREVER), 2);
     expect_int_eq(gev_wait(w, 5, 0, 0.005), 2); /* out of time */
     expect_int_eq(gev_wait(w, 5, 0, 0), 2);
@@ -296,6 +304,25 @@ GEV_TEST(iwait_freed_early)
     gev_iwait_free(it);
 }
 
+/* TOP11: who waits in it, or was just given something, is told. */
+GEV_TEST(iwait_freed_under_its_waiter)
+{
+    for (int given = 0; given < 2; given++) {
+        gev_event e = {{NULL}};
+        gev_waitable *w[] = {GEV_WAITABLE(&e)};
+        gev_iwait *it = gev_iwait_new(w, 1, GEV_FOREVER);
+        gev_greenlet *g = gev_spawn(iwait_next, it);
+        expect_ok(gev_yield());
+        if (given) {
+            gev_event_set(&e);
+        }
+        gev_iwait_free(it);
+        expect_fail(gev_get(g, NULL, GEV_FOREVER), EPIPE);
+        gev_unref(g);
+        expect_ok(gev_event_fini(&e));
+    }
+}
+
 /* GLT30: a dead greenlet is ready, an own handle is enough. */
 GEV_TEST(dead_greenlets_are_ready)
 {
@@ -322,6 +349,7 @@ int main(void)
         cmocka_unit_test(iwait_gives_them_in_order),
         cmocka_unit_test(iwait_timeouts_and_kills),
         cmocka_unit_test(iwait_freed_early),
+        cmocka_unit_test(iwait_freed_under_its_waiter),
         cmocka_unit_test(dead_greenlets_are_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,7 @@ GEV_API gev_iwait *gev_iwait_new(gev_waitable *const w[], size_t n,
  *  Errors:
  *    ETIMEDOUT  the time given to gev_iwait_new() is over
  *    EBUSY      another greenlet is in this call
+ *    EPIPE      it was freed meanwhile
  *    EINVAL     NULL
  *    and those of any park
  *  Source: gevent.iwait (TOP11)
@@ -92,7 +93,7 @@ GEV_API gev_iwait *gev_iwait_new(gev_waitable *const w[], size_t n,
  */
 GEV_API gev_waitable *gev_iwait_next(gev_iwait *it);
 
-/** Stops watching. NULL is fine.
+/** Stops watching. Who is in gev_iwait_next() gets EPIPE. NULL is fine.
  *
  *  Parks:  no.
  *  @since 0.1

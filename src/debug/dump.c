@@ -128,8 +128,8 @@ static const char *object_word(const struct gev_greenlet *g)
         [GEV__WAIT_STREAM] = "stream",
         [GEV__WAIT_SERVER] = "server",
     };
-    const char *word =
-        g->wait_kind < gev__array_len(words) ? words[g->wait_kind] : NULL;
+    const uint32_t kind = g->wait_kind & ~GEV__WAIT_DIRECT;
+    const char *word = kind < gev__array_len(words) ? words[kind] : NULL;
 
     return word != NULL ? word : "object";
 }
@@ -192,10 +192,13 @@ static void print_wait(FILE *out, const struct gev_greenlet *g)
         fprintf(out, " until nothing is left to run");
         break;
     case GEV__WAIT_SEVERAL:
-        fprintf(out, " on %ld objects", number);
+        fprintf(out, " on %ld object%s", number, number == 1 ? "" : "s");
         break;
     default:
-        fprintf(out, " on %s %p", object_word(g), g->wait_object);
+        fprintf(out, " on %s", object_word(g));
+        if (g->wait_object != NULL) { /* the hub's own thread pool */
+            fprintf(out, " %p", g->wait_object);
+        }
         print_holder(out, g);
         break;
     }

@@ -2,12 +2,12 @@
 #include "base/error.h"
 #include "hub/greenlet.h"
 #include "hub/sched.h"
+#include "hub/waitq.h"
 
 #include <gev/hub.h>
 
 struct waiter {
-    struct gev_greenlet *greenlet; /* parked here, or NULL */
-    uint64_t token;                /* of its park */
+    struct gev__waitq getter; /* the one in gev_waiter_get, until it runs */
     void *value;
     int error; /* what is there is an error, if not 0 */
     bool full; /* something is there */
@@ -24,8 +24,8 @@ static void leave(struct waiter *w, void *value, int error)
     w->value = value;
     w->error = error;
     w->full = true;
-    if (w->greenlet != NULL) {
-        gev__wake_token(w->greenlet, w->token, 0);
+    if (!gev__waitq_is_empty(&w->getter)) {
+        gev__wake(w->getter.first->greenlet, 0);
     }
 }
 
@@ -34,14 +34,12 @@ static int take(struct gev_hub *hub, struct waiter *w, void **ret_value,
 {
     const struct gev__wait_for what = {.kind = GEV__WAIT_WAITER, .object = w};
 
-    if (w->greenlet != NULL) {
+    if (!gev__waitq_is_empty(&w->getter)) {
         return -EBUSY;
     }
     if (!w->full) {
-        w->greenlet = hub->current;
-        w->token = gev__park_token(hub->current);
-        int rc = gev__park_until(hub, what, deadline);
-        w->greenlet = NULL;
+        struct gev__wait wait;
+        int rc = gev__waitq_park(hub, &w->getter, &wait, what, deadline);
         if (rc < 0) {
             return rc; /* what came meanwhile is there for the next get */
         }
@@ -61,7 +59,7 @@ static int take(struct gev_hub *hub, struct waiter *w, void **ret_value,
 void gev_waiter_init(gev_waiter *w)
 {
     if (w != NULL) {
-        *waiter_of(w) = (struct waiter){.greenlet = NULL};
+        *waiter_of(w) = (struct waiter){.full = false};
     }
 }
 

@@ -57,6 +57,7 @@ struct gev_process {
     bool lost;      /* ended, but somebody else has the status */
     bool freed;     /* by the user; ours until it ends */
     bool leads;     /* a group or session of its own */
+    bool holds;     /* the hub: somebody may want to know how it ends */
     bool keep_dead; /* not to be reaped yet: its group is still needed */
     bool talking;   /* a greenlet is in communicate */
     bool fed;       /* input was given, or its pipe closed for want of any */

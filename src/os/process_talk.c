@@ -377,12 +377,12 @@ static int settle_run(const gev_process_opts *opts, const void *data, size_t n,
 {
     int rc = make_input(data, n, ret_input);
 
+    if (rc == 0 && data != NULL && opts != NULL && opts->in != 0) {
+        return -EINVAL;
+    }
     rc = rc < 0 ? rc : gev__process_opts(opts, ret_opts);
     if (rc < 0 || data == NULL) {
         return rc;
-    }
-    if (ret_opts->in != 0) {
-        return -EINVAL;
     }
     ret_opts->in = GEV_PROCESS_PIPE;
     return 0;

@@ -52,10 +52,12 @@ static void release_if_unused(struct gev_process *p)
     }
 }
 
-void gev__process_unuse(struct gev_process *p)
+static void stop_holding(struct gev_process *p)
 {
-    p->users -= p->users > 0; /* a fork may have dropped it */
-    release_if_unused(p);
+    if (p->holds) {
+        p->holds = false;
+        gev__hub_release(p->hub);
+    }
 }
 
 /* The hub no longer watches it. */
@@ -69,10 +71,8 @@ static void unwatch(struct gev_process *p)
     gev__watch_stop(hub, &p->watch);
     gev__timer_disarm(hub, &p->look);
     gev__list_remove(&p->link);
+    stop_holding(p);
     p->hub = NULL;
-    if (!p->freed) {
-        gev__hub_release(hub);
-    }
 }
 
 /* It has ended: everybody is told. May free it. */
@@ -157,6 +157,33 @@ static void give_away(struct gev_process *p)
     pthread_mutex_lock(&lock);
     gev__list_push_back(&orphans, &p->link);
     pthread_mutex_unlock(&lock);
+}
+
+/* It runs, and nobody is there any more who wants to know how it ends. */
+static void let_go(struct gev_process *p)
+{
+    if (gev__timer_is_armed(&p->look)) {
+        unwatch(p); /* looking would keep the hub waiting for it */
+    }
+    stop_holding(p);
+    if (p->hub == NULL) {
+        give_away(p);
+    }
+}
+
+void gev__process_unuse(struct gev_process *p)
+{
+    if (p->users == 0) {
+        return; /* a fork has dropped it */
+    }
+    p->users--;
+    if (p->freed && p->users == 0) {
+        if (p->ended) {
+            destroy(p);
+        } else {
+            let_go(p);
+        }
+    }
 }
 
 /* --- the hub's side ------------------------------------------------------- */
@@ -298,6 +325,7 @@ int gev__process_prepare(struct gev_hub *hub)
 void gev__process_watch(struct gev_hub *hub, struct gev_process *p)
 {
     p->hub = hub;
+    p->holds = true;
     gev__hub_hold(hub);
     gev__list_push_back(&find_processes(hub)->running, &p->link);
     start_watching(hub, p);
@@ -362,22 +390,13 @@ void gev__process_free(struct gev_process *p)
     for (int i = 0; i < 3; i++) {
         gev__process_close_pipe(p, i);
     }
-    if (is_ours && p->hub != NULL) {
-        gev__hub_release(p->hub);
-    }
     p->freed = true;
     if (p->ended || !is_ours) {
         p->ended = true;
         release_if_unused(p);
         return;
     }
-    if (gev__process_look(p)) {
-        return;
-    }
-    if (p->users == 0 && gev__timer_is_armed(&p->look)) {
-        unwatch(p); /* looking would keep the hub waiting for it */
-    }
-    if (p->hub == NULL) {
-        give_away(p);
+    if (!gev__process_look(p) && p->users == 0) {
+        let_go(p);
     }
 }

@@ -150,13 +150,11 @@ static int wait_barrier(struct gev_hub *hub, gev_barrier *barrier,
 }
 
 /* Whether it is one that this thread may break. */
-static bool is_mine(const struct barrier *b)
+static bool is_mine(struct barrier *b)
 {
-    const struct gev_hub *hub = gev__hub_get();
+    struct gev_hub *hub = gev__hub_get();
 
-    return b != NULL && hub != NULL &&
-           (gev__owner_hub(&b->owner) == NULL ||
-            gev__owner_hub(&b->owner) == hub);
+    return b != NULL && hub != NULL && gev__owner_bind(&b->owner, hub) == 0;
 }
 
 /* --- public --------------------------------------------------------------- */

@@ -69,16 +69,23 @@ static size_t count_self(const struct gev_hub *hub, gev_waitable *const w[],
     return count;
 }
 
-/* Observes those that are not ready, in entries that are theirs, and parks. */
+/* Counts anew those that are ready: to be asked again may have made one so (a
+ * process). Observes the others, in entries that are theirs, and parks. */
 static int park_for_all(struct gev_hub *hub, gev_waitable *const w[], size_t n,
                         struct tally *t, struct entry entries[],
                         int64_t deadline)
 {
     struct gev__wait *first = NULL;
     size_t used = 0;
+    int rc = 0;
 
+    t->ready = 0;
     for (size_t i = 0; i < n; i++) {
-        if (w[i] == NULL || gev__waitable_is_ready(w[i])) {
+        if (w[i] == NULL) {
+            continue;
+        }
+        if (gev__waitable_is_ready(w[i])) {
+            t->ready++;
             continue;
         }
         struct entry *e = &entries[used++];
@@ -91,7 +98,9 @@ static int park_for_all(struct gev_hub *hub, gev_waitable *const w[], size_t n,
     }
     const struct gev__wait_for what = {.kind = GEV__WAIT_SEVERAL,
                                        .number = (long)used};
-    int rc = gev__waits_park(hub, first, what, deadline);
+    if (t->ready < t->wanted) {
+        rc = gev__waits_park(hub, first, what, deadline);
+    }
     for (size_t i = 0; i < used; i++) {
         gev__observer_leave(&entries[i].observer);
     }
@@ -103,14 +112,20 @@ static int wait_for_tally(struct gev_hub *hub, gev_waitable *const w[],
 {
     struct entry few[FEW];
     struct entry *entries = few;
+    /* A park that is bound to fail fails here: it may be the end of one that
+     * never heeds it, who must have no memory then. */
+    int rc = hub->current->alerts == 0 ? 0 : gev__park_check(hub);
 
+    if (rc < 0) {
+        return rc;
+    }
     if (n > FEW) {
         entries = gev__reallocarray(NULL, n, sizeof(*entries));
         if (entries == NULL) {
             return -ENOMEM;
         }
     }
-    int rc = park_for_all(hub, w, n, t, entries, deadline);
+    rc = park_for_all(hub, w, n, t, entries, deadline);
     if (entries != few) {
         gev__free(entries);
     }
@@ -155,7 +170,7 @@ struct item {
 
 struct gev_iwait {
     struct gev_hub *hub;
-    struct gev_greenlet *waiter; /* parked in gev_iwait_next(), or NULL */
+    struct gev__waitq waiter; /* the one in gev_iwait_next(), until it runs */
     int64_t deadline;
     struct item *ready; /* in the order in which they became so */
     struct item *last_ready;
@@ -180,8 +195,8 @@ static void note_ready(struct gev__observer *o)
     struct item *item = (struct item *)(void *)o;
 
     add_ready(item->it, item);
-    if (item->it->waiter != NULL) {
-        gev__wake(item->it->waiter, 0);
+    if (!gev__waitq_is_empty(&item->it->waiter)) {
+        gev__wake(item->it->waiter.first->greenlet, 0);
     }
 }
 
@@ -237,16 +252,15 @@ static int take_next(struct gev_hub *hub, struct gev_iwait *it,
     const struct gev__wait_for what = {.kind = GEV__WAIT_SEVERAL,
                                        .number = (long)it->left};
 
-    if (it->waiter != NULL) {
+    if (!gev__waitq_is_empty(&it->waiter)) {
         return -EBUSY;
     }
     if (it->left == 0) {
         return 0;
     }
     if (it->ready == NULL) {
-        it->waiter = hub->current;
-        int rc = gev__park_until(hub, what, it->deadline);
-        it->waiter = NULL;
+        struct gev__wait wait;
+        int rc = gev__waitq_park(hub, &it->waiter, &wait, what, it->deadline);
         if (rc < 0) {
             return rc;
         }
@@ -256,6 +270,20 @@ static int take_next(struct gev_hub *hub, struct gev_iwait *it,
     it->left--;
     *ret_w = item->object;
     return 1;
+}
+
+/* It is freed under the one who waits in it. */
+static void turn_away(struct gev_iwait *it)
+{
+    struct gev__wait *wait = it->waiter.first;
+
+    if (wait == NULL) {
+        return;
+    }
+    gev__waitq_remove(wait);
+    if (!gev__wake(wait->greenlet, -EPIPE) && wait->greenlet->wake_rc == 0) {
+        wait->greenlet->wake_rc = -EPIPE; /* woken, but it has not run */
+    }
 }
 
 /* --- public --------------------------------------------------------------- */
@@ -305,6 +333,7 @@ void gev_iwait_free(gev_iwait *it)
     if (it == NULL) {
         return;
     }
+    turn_away(it);
     for (size_t i = 0; i < it->n; i++) {
         gev__observer_leave(&it->items[i].observer);
     }

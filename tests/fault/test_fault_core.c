@@ -616,6 +616,21 @@ GEV_TEST(dump_survives)
     SWEEP(dump_all, memory_and_maps, FAULT_WARM);
 }
 
+static void ignore_close(void *arg)
+{
+    (void)arg;
+}
+
+static int defer_to_close(void *arg)
+{
+    return gev_hub_defer(ignore_close, arg);
+}
+
+GEV_TEST(hub_defers_survive)
+{
+    SWEEP(defer_to_close, memory, FAULT_WARM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -639,6 +654,7 @@ int main(void)
         cmocka_unit_test(wait_signal_survives),
         cmocka_unit_test(wait_child_survives),
         cmocka_unit_test(dump_survives),
+        cmocka_unit_test(hub_defers_survive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
