@@ -50,7 +50,8 @@ typedef struct gev_tls_ops {
 /** Options; zero means the default. */
 typedef struct gev_server_opts {
     size_t size;            /**< sizeof(gev_server_opts): room to grow */
-    const char *host;       /**< NULL: every address, IPv6 and IPv4 */
+    const char *host;       /**< NULL: every address, IPv6 and IPv4; a name:
+                                 all its addresses, 8 at most, on one port */
     const char *service;    /**< "8080", "http"; NULL or "0": any free port */
     const char *unix_path;  /**< instead of host and service; mode 0600 less
                                  umask; removed at the stop */
@@ -70,7 +71,7 @@ typedef struct gev_server_opts {
 /** Handles a connection, in a greenlet of its own; it is closed when the
  *  handler returns.
  *
- *  @param conn  borrowed, until the return
+ *  @param conn  borrowed, until the return; a handler may end it earlier
  *  @param peer  borrowed; sa_family AF_UNSPEC where the system does not say
  */
 typedef void (*gev_conn_fn)(gev_stream *conn, const struct sockaddr *peer,
@@ -92,16 +93,19 @@ GEV_API gev_server *gev_server_new(const gev_server_opts *opts, gev_conn_fn fn,
                                    void *arg);
 
 /** Binds and begins to accept; 0 if it has already. A server that was stopped
- *  may be started again, but for one of a listen_fd.
+ *  may be started again, but for one of a listen_fd. In the child of a fork it
+ *  begins to accept from the listener it had.
  *
  *  Parks:  where the host is a name to be looked up.
  *  @return 0, or -1 on error
  *
  *  Errors:
  *    EADDRINUSE  the port, or the path, is taken
- *    EINVAL      NULL, or the listen_fd does not listen
+ *    EINVAL      NULL, or the listen_fd is not of the right kind
+ *    ENOTSOCK    nor a socket at all
  *    EBADF       the listen_fd is not open
  *    EBUSY       it is being stopped
+ *    ECANCELED   it was stopped, or freed, while the host was looked up
  *    EPERM       another thread's server
  *    ENOMEM      no memory
  *    and those of gev_tcp_listen() and gev_unix_listen()
@@ -110,8 +114,8 @@ GEV_API gev_server *gev_server_new(const gev_server_opts *opts, gev_conn_fn fn,
  */
 GEV_API int gev_server_start(gev_server *s);
 
-/** Starts it, and returns when it has been stopped. A kill of the caller stops
- *  it.
+/** Starts it, and returns when it has been stopped: when the stop is complete,
+ *  so that it may be freed. A kill of the caller stops it.
  *
  *  Parks:  yes.
  *  @return 0, or -1 on error
@@ -132,6 +136,7 @@ GEV_API int gev_server_serve(gev_server *s);
  *  Errors:
  *    EINVAL    NULL
  *    ENOTCONN  it is not started
+ *    EPERM     another thread's server
  *  Source: BaseServer.stop_accepting (SRV3)
  *  @since 0.1
  */
@@ -145,6 +150,7 @@ GEV_API int gev_server_pause(gev_server *s);
  *  Errors:
  *    EINVAL    NULL
  *    ENOTCONN  it is not started
+ *    EPERM     another thread's server
  *  Source: BaseServer.start_accepting (SRV3)
  *  @since 0.1
  */
@@ -203,7 +209,7 @@ GEV_API bool gev_server_stopping(const gev_server *s);
  */
 GEV_API int gev_server_port(const gev_server *s);
 
-/** The listening descriptor.
+/** The listening descriptor; the first, if there are several.
  *
  *  Parks:  no.
  *  Owns:   borrowed.
@@ -235,8 +241,9 @@ GEV_API size_t gev_server_count(const gev_server *s);
 GEV_API gev_server *gev_server_of(const gev_stream *conn);
 
 /** Says whether a connection is between requests: a server that stops ends
- *  idle ones at once, whatever they wait for fails with ECANCELED. Memory of
- *  empty buffers is given back meanwhile.
+ *  idle ones at once, whatever they wait for fails with ECANCELED. Said again
+ *  of one that is idle already (for a second, say), it gives the memory of
+ * empty buffers back: what reads have given out (a line) is not valid any more.
  *
  *  Parks:  no.
  *  @return 0, or -1 on error
@@ -301,7 +308,8 @@ GEV_API int gev_datagram_server_start(gev_datagram_server *s);
  */
 GEV_API int gev_datagram_server_serve(gev_datagram_server *s);
 
-/** Sends a datagram from the server's own address.
+/** Sends a datagram from the server's own address; also while it is being
+ *  stopped, so handlers that end have their answers sent.
  *
  *  Parks:  when the socket's buffer is full.
  *  @return n, or -1 on error

@@ -9,7 +9,9 @@
  *  A stream may be used by a reader and a writer at the same time. Several
  *  greenlets that read, or several that write, take turns, first come, first
  *  served. Reading waits for the peer only after what was written has been
- *  flushed, so a request needs no flush before its answer is read. A read that
+ *  flushed, so a request needs no flush before its answer is read; over a
+ *  descriptor it does not wait for that flush while there is something to read,
+ *  so two who read never wait for each other. A read that
  *  fails, also by a timeout or a kill, has lost nothing: what came is there for
  *  the next.
  *
@@ -120,7 +122,8 @@ GEV_API ssize_t gev_stream_read(gev_stream *s, void *buf, size_t n);
 GEV_API ssize_t gev_stream_read_exactly(gev_stream *s, void *buf, size_t n);
 
 /** Reads a line with its newline; the last one of the stream may lack it. A NUL
- *  follows it.
+ *  follows it. It does not wait for more than the limit: what is as long as
+ *  that without a newline is a last line only if the end is known by then.
  *
  *  Parks:  unless it is buffered.
  *  Owns:   *line is the stream's, and valid until its next read.
@@ -188,10 +191,15 @@ GEV_API size_t gev_stream_buffered(const gev_stream *s);
 /** @}
  *  @name Writing @{ */
 
+/** A write of at most so many bytes is taken whole or not at all, as with
+ *  PIPE_BUF. A full record of TLS fits. */
+#define GEV_STREAM_BUF ((size_t)16 * 1024 + 256)
+
 /** Writes all of it, to the buffer first.
  *
  *  Parks:  when the buffer is full.
- *  @return 0, or -1 on error: how much has gone out is unknown then
+ *  @return 0, or -1 on error: nothing was taken then, or of more than
+ *          GEV_STREAM_BUF bytes an unknown part
  *
  *  Errors:
  *    EINVAL     NULL
@@ -282,7 +290,7 @@ GEV_API int gev_stream_flush(gev_stream *s);
  */
 GEV_API int gev_stream_settimeout(gev_stream *s, double seconds);
 
-/** Flushes, then ends the stream of writes; reads go on.
+/** Flushes, then ends the stream of writes; reads go on. 0 if it has already.
  *
  *  Parks:  yes.
  *  @return 0, or -1 on error

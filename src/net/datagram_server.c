@@ -67,7 +67,12 @@ GEV__INLINE ssize_t try_recv(const struct gev__io *io, void *args)
 static bool is_passing(ssize_t rc)
 {
     return rc == -ECONNREFUSED || rc == -EHOSTUNREACH || rc == -ENETUNREACH ||
-           rc == -ENOBUFS || rc == -ENOMEM || rc == -EMSGSIZE;
+           rc == -EMSGSIZE;
+}
+
+static bool is_famine(int rc)
+{
+    return rc == -ENOBUFS || rc == -ENOMEM;
 }
 
 static int spawn_handler(struct gev__service *v, const struct incoming *in,
@@ -91,23 +96,26 @@ static int spawn_handler(struct gev__service *v, const struct incoming *in,
     return rc;
 }
 
-static int receive(struct gev__service *v)
+static int receive(struct gev__listener *l)
 {
-    struct gev_datagram_server *s = server_of(v);
+    struct gev__service *v = l->service;
+    const struct gev_datagram_server *s = server_of(v);
     struct incoming in = {.buf = s->buffer, .n = s->max};
     struct gev__io io;
-    int rc = gev__io_begin(&io, v->hub, v->fd);
+    int rc = gev__io_begin(&io, v->hub, l->fd);
 
     if (rc < 0) {
         return rc;
     }
     ssize_t n = gev__io_read(&io, 0, false, try_recv, &in);
-    if (n < 0) {
-        return is_passing(n) ? 0 : (int)n;
+    if (n < 0 && !is_passing(n) && !is_famine((int)n)) {
+        return (int)n;
     }
-    /* Without memory it is lost, as datagrams are. */
-    spawn_handler(v, &in, (size_t)n);
-    return 0;
+    if (n >= 0) {
+        /* Without memory it is lost, as datagrams are. */
+        rc = spawn_handler(v, &in, (size_t)n);
+    }
+    return rc < 0 || is_famine((int)n) ? gev__service_rest(v) : 0;
 }
 
 static void release(struct gev__service *v)
@@ -165,6 +173,18 @@ GEV__INLINE ssize_t try_send(const struct gev__io *io, void *args)
                            MSG_DONTWAIT | MSG_NOSIGNAL, out->peer, out->len);
 }
 
+/* Of the peer's family, where there are several. */
+static int descriptor_for(const struct gev__service *v,
+                          const struct sockaddr *peer)
+{
+    for (size_t i = 0; i < v->n_listeners && peer != NULL; i++) {
+        if (v->listeners[i].family == peer->sa_family) {
+            return v->listeners[i].fd;
+        }
+    }
+    return v->listeners[0].fd;
+}
+
 static ssize_t send_from(struct gev__service *v, struct outgoing *out)
 {
     struct gev__io io;
@@ -172,10 +192,10 @@ static ssize_t send_from(struct gev__service *v, struct outgoing *out)
     if (v->hub != gev__hub_get()) {
         return -EPERM;
     }
-    if (v->state != GEV__SERVICE_ON) {
+    if (v->state == GEV__SERVICE_NEW) {
         return -ENOTCONN;
     }
-    int rc = gev__io_begin(&io, v->hub, v->fd);
+    int rc = gev__io_begin(&io, v->hub, descriptor_for(v, out->peer));
     return rc < 0 ? rc : gev__io_write(&io, false, try_send, out);
 }
 
@@ -218,8 +238,7 @@ int gev_datagram_server_stop(gev_datagram_server *s, double timeout)
 void gev_datagram_server_free(gev_datagram_server *s)
 {
     if (s != NULL) {
-        gev__service_end(&s->service);
-        gev__service_unref(&s->service);
+        gev__service_free(&s->service);
     }
 }
 
@@ -230,9 +249,5 @@ int gev_datagram_server_port(const gev_datagram_server *s)
 
 int gev_datagram_server_fd(const gev_datagram_server *s)
 {
-    if (s == NULL) {
-        return (int)gev__ret(-EINVAL);
-    }
-    return s->service.state == GEV__SERVICE_ON ? s->service.fd
-                                               : (int)gev__ret(-ENOTCONN);
+    return (int)gev__ret(s == NULL ? -EINVAL : gev__service_fd(&s->service));
 }

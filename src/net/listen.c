@@ -12,6 +12,7 @@
 #include <gev/socket.h>
 
 #include <netinet/in.h>
+#include <string.h>
 
 /* --- TCP and UDP ---------------------------------------------------------- */
 
@@ -98,6 +99,30 @@ static int bind_first(struct gev_hub *hub, const struct addrinfo *list,
     return failed;
 }
 
+static int resolve(struct gev_hub *hub, int type, const char *host,
+                   const char *service, struct addrinfo **ret_list)
+{
+    const struct addrinfo hints = {
+        .ai_flags = AI_PASSIVE,
+        .ai_socktype = type,
+    };
+    return gev__address_resolve(hub, host, service == NULL ? "0" : service,
+                                &hints, GEV__NEVER, ret_list);
+}
+
+static int bind_one(struct gev_hub *hub, const struct addrinfo *list,
+                    const struct want *want)
+{
+    if (!want->both) {
+        return bind_first(hub, list, AF_UNSPEC, false, want, -EADDRNOTAVAIL);
+    }
+    int rc = bind_first(hub, list, AF_INET6, true, want, -EAFNOSUPPORT);
+    if (is_lacking(rc)) {
+        rc = bind_first(hub, list, AF_INET6, false, want, rc);
+    }
+    return rc;
+}
+
 int gev__bind_name(struct gev_hub *hub, int type, const char *host,
                    const char *service, int backlog, bool reuse_port)
 {
@@ -105,24 +130,123 @@ int gev__bind_name(struct gev_hub *hub, int type, const char *host,
                               .backlog = backlog,
                               .both = host == NULL,
                               .reuse_port = reuse_port};
-    const struct addrinfo hints = {
-        .ai_flags = AI_PASSIVE,
-        .ai_socktype = type,
-    };
     struct addrinfo *list;
+    int rc = resolve(hub, type, host, service, &list);
 
-    int rc = gev__address_resolve(hub, host, service == NULL ? "0" : service,
-                                  &hints, GEV__NEVER, &list);
+    if (rc == 0) {
+        rc = bind_one(hub, list, &want);
+        gev__freeaddrinfo(list);
+    }
+    return rc;
+}
+
+/* --- every address of a name ---------------------------------------------- */
+
+static in_port_t *port_of(struct sockaddr *sa)
+{
+    return sa->sa_family == AF_INET6
+               ? &((struct sockaddr_in6 *)(void *)sa)->sin6_port
+               : &((struct sockaddr_in *)(void *)sa)->sin_port;
+}
+
+/* The hosts file may name an address twice. */
+static bool is_repeated(const struct addrinfo *list, const struct addrinfo *ai)
+{
+    while (list != ai &&
+           (list->ai_addrlen != ai->ai_addrlen ||
+            memcmp(list->ai_addr, ai->ai_addr, (size_t)ai->ai_addrlen) != 0)) {
+        list = list->ai_next;
+    }
+    return list != ai;
+}
+
+/* The port the system chose for the first is that of all. */
+static int spread_port(int fd, struct addrinfo *list)
+{
+    struct sockaddr_storage addr;
+    socklen_t len = sizeof(addr);
+    int rc = gev__sys_getsockname(fd, (struct sockaddr *)&addr, &len);
+
+    for (struct addrinfo *ai = list; ai != NULL && rc == 0; ai = ai->ai_next) {
+        *port_of(ai->ai_addr) = *port_of((struct sockaddr *)&addr);
+    }
+    return rc;
+}
+
+static void close_bound(struct gev_hub *hub, const int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        gev__close(hub, fds[i]);
+    }
+}
+
+/* All that the machine has, or none. */
+static int bind_list(struct gev_hub *hub, struct addrinfo *list,
+                     const struct want *want, int *fds, size_t most)
+{
+    int failed = -EADDRNOTAVAIL;
+    size_t n = 0;
+
+    for (struct addrinfo *ai = list; ai != NULL && n < most; ai = ai->ai_next) {
+        if (is_repeated(list, ai)) {
+            continue;
+        }
+        int rc = open_bound(hub, ai, want);
+        if (is_lacking(rc)) {
+            failed = rc;
+            continue;
+        }
+        if (rc >= 0) {
+            fds[n++] = rc;
+            rc = n == 1 ? spread_port(rc, list) : 0;
+        }
+        if (rc < 0) {
+            close_bound(hub, fds, n);
+            return rc;
+        }
+    }
+    return n == 0 ? failed : (int)n;
+}
+
+/* A port that is free at one address may be taken at another. */
+#define PORT_TRIES 10
+
+static int bind_each(struct gev_hub *hub, struct addrinfo *list,
+                     const struct want *want, int *fds, size_t most)
+{
+    const in_port_t port = *port_of(list->ai_addr);
+    int tries = 0;
+    int rc;
+
+    do {
+        for (struct addrinfo *ai = list; ai != NULL; ai = ai->ai_next) {
+            *port_of(ai->ai_addr) = port;
+        }
+        rc = bind_list(hub, list, want, fds, most);
+    } while (rc == -EADDRINUSE && port == 0 && ++tries < PORT_TRIES);
+    return rc;
+}
+
+int gev__bind_all(struct gev_hub *hub, int type, const char *host,
+                  const char *service, int backlog, bool reuse_port, int *fds,
+                  size_t most)
+{
+    const struct want want = {.type = type,
+                              .backlog = backlog,
+                              .both = host == NULL,
+                              .reuse_port = reuse_port};
+    struct addrinfo *list;
+    int rc = resolve(hub, type, host, service, &list);
+
     if (rc < 0) {
         return rc;
     }
     if (want.both) {
-        rc = bind_first(hub, list, AF_INET6, true, &want, -EAFNOSUPPORT);
-        if (is_lacking(rc)) {
-            rc = bind_first(hub, list, AF_INET6, false, &want, rc);
-        }
+        rc = bind_one(hub, list, &want);
+        fds[0] = rc;
+        rc = rc < 0 ? rc : 1;
     } else {
-        rc = bind_first(hub, list, AF_UNSPEC, false, &want, -EADDRNOTAVAIL);
+        rc = bind_each(hub, list, &want, fds, most);
     }
     gev__freeaddrinfo(list);
     return rc;

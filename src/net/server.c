@@ -21,7 +21,6 @@ struct gev_server {
 struct connection {
     struct gev__job job; /* first */
     int fd;              /* until it has a stream; else -1 */
-    gev_stream *stream;
     struct sockaddr_storage peer;
 };
 
@@ -67,17 +66,22 @@ static void drain(gev_stream *s)
     gev__free(trash);
 }
 
-/* The handler has returned: what it wrote must arrive. */
+/* The handler has returned: what it wrote must arrive. A client that has sent
+ * its last has nothing to be drained. */
 static void finish(struct connection *c)
 {
-    gev_stream *s = c->stream;
+    gev_stream *s = c->job.stream;
 
-    if (s != NULL && !(s->hub->current->alerts & GEV__ALERT_KILLED) &&
-        gev__stream_shut(s) == 0) {
+    if (s == NULL) {
+        return; /* closed by the handler */
+    }
+    if (!s->ended && !(s->hub->current->alerts & GEV__ALERT_KILLED) &&
+        gev__stream_shut(s) == 0 && c->job.stream != NULL) {
         drain(s);
     }
-    c->stream = NULL;
-    gev__stream_close(s, true);
+    if (c->job.stream != NULL) {
+        gev__stream_close(s, true);
+    }
 }
 
 /* However its greenlet ended: nothing is left of it. */
@@ -85,7 +89,7 @@ static void end_connection(struct gev__job *job)
 {
     struct connection *c = gev__container_of(job, struct connection, job);
 
-    gev__stream_close(c->stream, false);
+    gev__stream_close(job->stream, false);
     if (c->fd >= 0) {
         gev__close(job->service->hub, c->fd);
     }
@@ -97,20 +101,20 @@ static bool open_stream(struct connection *c)
 {
     gev_tls *tls = c->job.service->opts.tls;
 
-    if (gev__stream_open(c->job.service->hub, c->fd, &c->stream) < 0) {
+    gev_stream *s;
+
+    if (gev__stream_open(c->job.service->hub, c->fd, &s) < 0) {
         return false;
     }
     c->fd = -1;
     if (tls != NULL) {
-        /* It has closed the lower one if this is NULL. */
-        gev_stream *lower = c->stream;
-        c->stream = NULL;
-        c->stream = tls_ops(tls)->accept(tls, lower);
+        s = tls_ops(tls)->accept(tls, s); /* closed, if this is NULL */
     }
-    if (c->stream != NULL) {
-        c->stream->job = &c->job;
+    if (s != NULL) {
+        s->job = &c->job;
+        c->job.stream = s;
     }
-    return c->stream != NULL;
+    return s != NULL;
 }
 
 static void *handle(void *arg)
@@ -119,7 +123,7 @@ static void *handle(void *arg)
     const struct gev_server *s = server_of(c->job.service);
 
     if (open_stream(c)) {
-        s->fn(c->stream, (const struct sockaddr *)&c->peer, s->arg);
+        s->fn(c->job.stream, (const struct sockaddr *)&c->peer, s->arg);
         finish(c);
     }
     return NULL;
@@ -134,22 +138,17 @@ static bool is_passing(int rc)
            rc == -EPERM || rc == -ECONNABORTED || rc == -EPROTO;
 }
 
-static int pause_a_little(struct gev_hub *hub)
+static int receive(struct gev__listener *l)
 {
-    return gev__sleep_until(hub,
-                            gev__clock_add(gev__now_base(hub), 10 * GEV__MS));
-}
-
-static int receive(struct gev__service *v)
-{
+    struct gev__service *v = l->service;
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t len = sizeof(peer);
-    int fd = gev__accept(v->hub, v->fd, (struct sockaddr *)&peer, &len);
+    int fd = gev__accept(v->hub, l->fd, (struct sockaddr *)&peer, &len);
 
     if (fd < 0) {
         /* gev__accept() waits by itself while descriptors are short. */
         return !is_passing(fd)                 ? fd
-               : fd == -EPERM || fd == -ENOMEM ? pause_a_little(v->hub)
+               : fd == -EPERM || fd == -ENOMEM ? gev__service_rest(v)
                                                : 0;
     }
     struct connection *c = gev__calloc(1, sizeof(*c));
@@ -163,7 +162,7 @@ static int receive(struct gev__service *v)
     if (rc < 0) {
         gev__free(c);
         gev__close(v->hub, fd);
-        return pause_a_little(v->hub);
+        return gev__service_rest(v);
     }
     return 0;
 }
@@ -253,8 +252,7 @@ int gev_server_stop(gev_server *s, double timeout)
 void gev_server_free(gev_server *s)
 {
     if (s != NULL) {
-        gev__service_end(&s->service);
-        gev__service_unref(&s->service);
+        gev__service_free(&s->service);
     }
 }
 
@@ -275,11 +273,7 @@ int gev_server_port(const gev_server *s)
 
 int gev_server_fd(const gev_server *s)
 {
-    if (s == NULL) {
-        return (int)gev__ret(-EINVAL);
-    }
-    return s->service.state == GEV__SERVICE_ON ? s->service.fd
-                                               : (int)gev__ret(-ENOTCONN);
+    return (int)gev__ret(s == NULL ? -EINVAL : gev__service_fd(&s->service));
 }
 
 size_t gev_server_count(const gev_server *s)
@@ -301,9 +295,9 @@ int gev_server_idle(gev_stream *conn, bool idle)
     if (idle && conn->job->service->state == GEV__SERVICE_OFF) {
         return (int)gev__ret(-ECANCELED);
     }
-    conn->job->idle = idle;
-    if (idle) {
-        gev__stream_trim(conn);
+    if (idle && conn->job->idle) {
+        gev__stream_trim(conn); /* it has been for a while */
     }
+    conn->job->idle = idle;
     return 0;
 }

@@ -94,63 +94,94 @@ void gev__service_fini(struct gev__service *v)
     free_text(v->opts.unix_path);
 }
 
-/* --- the descriptor ------------------------------------------------------- */
+/* --- descriptors ---------------------------------------------------------- */
 
-static int adopt_listener(struct gev__service *v)
+/* A bound socket of the right kind; one that listens already keeps its backlog
+ * unless another is wanted. */
+static int adopt_listener(struct gev__service *v, int *ret_fd)
 {
     int fd = v->opts.listen_fd;
     struct gev__fd *entry;
-    int rc = fd == -1 ? -EBADF : gev__fd_adopt(v->hub, fd, &entry);
+    int type = 0;
+    int listens = 0;
+    socklen_t len = sizeof(int);
 
-    if (rc == 0 && v->ops->type == SOCK_STREAM) {
-        rc = gev__sys_listen(fd, v->opts.backlog);
+    if (fd == -1) {
+        return -EBADF; /* it was the caller's once */
     }
-    return rc < 0 ? rc : fd;
+    int rc = gev__fd_adopt(v->hub, fd, &entry);
+    if (rc == 0) {
+        rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+    }
+    if (rc == 0 && type != v->ops->type) {
+        rc = -EINVAL;
+    }
+    if (rc == 0 && type == SOCK_STREAM) {
+        len = sizeof(int);
+        rc = gev__sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len);
+        if (rc == 0 && (!listens || v->opts.backlog > 0)) {
+            rc = gev__sys_listen(fd, v->opts.backlog == 0 ? BACKLOG
+                                                          : v->opts.backlog);
+        }
+    }
+    *ret_fd = fd;
+    return rc < 0 ? rc : 1;
 }
 
-static int open_descriptor(struct gev__service *v)
+/* How many, or -errno. */
+static int open_descriptors(struct gev__service *v, int *fds)
 {
     const gev_server_opts *o = &v->opts;
 
     if (o->listen_fd != 0) {
-        return adopt_listener(v);
+        return adopt_listener(v, fds);
     }
     int backlog = o->backlog == 0 ? BACKLOG : o->backlog;
     if (o->unix_path != NULL) {
-        return gev__bind_path(v->hub, v->ops->type, o->unix_path, backlog,
-                              UNIX_MODE);
+        int rc = gev__bind_path(v->hub, v->ops->type, o->unix_path, backlog,
+                                UNIX_MODE);
+        fds[0] = rc;
+        return rc < 0 ? rc : 1;
     }
-    return gev__bind_name(v->hub, v->ops->type, o->host, o->service, backlog,
-                          o->reuse_port);
+    return gev__bind_all(v->hub, v->ops->type, o->host, o->service, backlog,
+                         o->reuse_port, fds, GEV__LISTENERS);
 }
 
-/* After a failed start: the caller's own is left alone. */
-static void give_descriptor_back(struct gev__service *v, int fd)
+static void close_descriptors(struct gev__service *v, const int *fds, size_t n)
 {
-    if (v->opts.listen_fd > 0) {
-        return;
-    }
-    if (v->opts.unix_path != NULL) {
+    if (v->opts.unix_path != NULL && n > 0) {
         gev__sys_unlink(v->opts.unix_path);
     }
-    gev__close(v->hub, fd);
+    for (size_t i = 0; i < n; i++) {
+        gev__close(v->hub, fds[i]);
+    }
 }
 
-static void close_descriptor(struct gev__service *v)
+static void close_listeners(struct gev__service *v)
 {
-    if (v->opts.unix_path != NULL) {
-        gev__sys_unlink(v->opts.unix_path);
+    int fds[GEV__LISTENERS];
+    size_t n = v->n_listeners;
+
+    for (size_t i = 0; i < n; i++) {
+        fds[i] = v->listeners[i].fd;
     }
-    gev__close(v->hub, v->fd);
+    v->n_listeners = 0;
+    close_descriptors(v, fds, n);
+}
+
+int gev__service_fd(const struct gev__service *v)
+{
+    return v->state == GEV__SERVICE_ON ? v->listeners[0].fd : -ENOTCONN;
 }
 
 int gev__service_port(const struct gev__service *v)
 {
     struct sockaddr_storage addr;
     socklen_t len = sizeof(addr);
+    int fd = gev__service_fd(v);
 
-    if (v->state != GEV__SERVICE_ON ||
-        gev__sys_getsockname(v->fd, (struct sockaddr *)&addr, &len) < 0) {
+    if (fd < 0 ||
+        gev__sys_getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
         return -ENOTCONN;
     }
     if (addr.ss_family == AF_INET) {
@@ -162,6 +193,48 @@ int gev__service_port(const struct gev__service *v)
     return -ENOTCONN;
 }
 
+/* --- greenlets ------------------------------------------------------------ */
+
+/* A greenlet of which nothing runs if it cannot be started whole. The caller
+ * has a reference of it, and it one of the service. */
+static int spawn(struct gev__service *v, const struct gev__make *make,
+                 void (*end)(void *), void *arg, struct gev_greenlet **ret_g)
+{
+    struct gev_greenlet *g;
+    int rc = gev__greenlet_make(v->hub, make, &g);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = gev__defer_add(g, end, arg);
+    if (rc < 0) {
+        gev__greenlet_cancel(g, ECANCELED);
+        gev__greenlet_unref(g);
+        return rc;
+    }
+    v->refs++;
+    gev__greenlet_start(g);
+    *ret_g = g;
+    return 0;
+}
+
+static void kill_one(struct gev_greenlet *g)
+{
+    if (!(g->flags & GEV__BEGUN)) {
+        gev__greenlet_ref(g);
+        gev__greenlet_cancel(g, ECANCELED);
+        gev__greenlet_unref(g);
+    } else {
+        gev__kill(g);
+    }
+}
+
+/* Of a greenlet that a fork left behind no defer has run. */
+static bool is_left_behind(const struct gev_greenlet *g)
+{
+    return g->state == GEV__DEAD;
+}
+
 /* --- receiving ------------------------------------------------------------ */
 
 static bool is_open(const struct gev__service *v)
@@ -170,7 +243,33 @@ static bool is_open(const struct gev__service *v)
                           v->n_jobs < v->opts.max_connections);
 }
 
-/* No job comes any more; who serves is told why. */
+/* Stopped, and the last job has ended. */
+static void become_new(struct gev__service *v)
+{
+    close_listeners(v);
+    v->state = GEV__SERVICE_NEW;
+    gev__waitq_wake_all(&v->served, 0);
+}
+
+static void end_receivers(struct gev__service *v)
+{
+    for (size_t i = 0; i < v->n_listeners; i++) {
+        struct gev_greenlet *g = v->listeners[i].receiver;
+        v->listeners[i].receiver = NULL;
+        if (g == NULL) {
+            continue;
+        }
+        if (is_left_behind(g)) {
+            v->refs--;
+        } else if (g != v->hub->current) {
+            kill_one(g);
+        }
+        gev__greenlet_unref(g);
+    }
+}
+
+/* No job comes any more; who serves is told why. The caller holds a reference.
+ * Handlers of datagrams may still answer, with a descriptor to do it. */
 static void shut(struct gev__service *v, int error)
 {
     if (v->state != GEV__SERVICE_ON) {
@@ -178,11 +277,13 @@ static void shut(struct gev__service *v, int error)
     }
     v->state = GEV__SERVICE_OFF;
     v->error = error;
-    close_descriptor(v);
+    end_receivers(v);
+    if (v->ops->type == SOCK_STREAM) {
+        close_listeners(v);
+    }
     gev__waitq_wake_all(&v->served, 0);
-    v->receiver = NULL;
     if (v->n_jobs == 0) {
-        v->state = GEV__SERVICE_NEW;
+        become_new(v);
     }
 }
 
@@ -191,7 +292,8 @@ static void shut(struct gev__service *v, int error)
 
 static void *receive(void *arg)
 {
-    struct gev__service *v = arg;
+    struct gev__listener *l = arg;
+    struct gev__service *v = l->service;
     const struct gev_greenlet *self = v->hub->current;
     const struct gev__wait_for what = {.kind = GEV__WAIT_SERVER, .object = v};
     unsigned n = 0;
@@ -199,14 +301,17 @@ static void *receive(void *arg)
 
     while (rc >= 0 || rc == -EAGAIN) {
         struct gev__wait wait;
+        unsigned pauses = v->pauses;
         if (++n % BATCH == 0) {
             rc = gev__yield(v->hub);
         } else if (!is_open(v)) {
             rc = gev__waitq_park(v->hub, &v->gate, &wait, what, GEV__NEVER);
         } else {
-            rc = v->ops->receive(v);
+            rc = v->ops->receive(l);
+            /* A pause ends it, also one that is over. */
+            rc = rc == -EBADF && pauses != v->pauses ? 0 : rc;
         }
-        if (v->receiver != self) {
+        if (l->receiver != self) {
             return NULL; /* stopped meanwhile */
         }
     }
@@ -214,37 +319,99 @@ static void *receive(void *arg)
     return NULL;
 }
 
+int gev__service_rest(struct gev__service *v)
+{
+    return gev__sleep_until(
+        v->hub, gev__clock_add(gev__now_base(v->hub), 10 * GEV__MS));
+}
+
 static void end_receiver(void *service)
 {
     gev__service_unref(service);
 }
 
-/* A greenlet of which nothing runs if it cannot be started whole. */
-static int spawn(struct gev__service *v, const struct gev__make *make,
-                 void (*end)(void *), void *arg, struct gev_greenlet **ret_g)
+static int spawn_receiver(struct gev__listener *l)
 {
-    int rc = gev__greenlet_make(v->hub, make, ret_g);
+    struct gev__service *v = l->service;
+    const struct gev__make make = {
+        .fn = receive, .arg = l, .site = "gev_server", .name = v->ops->name};
 
-    if (rc < 0) {
-        return rc;
+    return spawn(v, &make, end_receiver, v, &l->receiver);
+}
+
+/* --- the start ------------------------------------------------------------ */
+
+/* In a forked child, which has the descriptors but not who received. */
+static int start_left_behind(struct gev__service *v)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < v->n_listeners && rc == 0; i++) {
+        struct gev__listener *l = &v->listeners[i];
+        struct gev_greenlet *old = l->receiver;
+        if (is_left_behind(old)) {
+            rc = spawn_receiver(l);
+        }
+        if (rc == 0 && l->receiver != old) {
+            v->refs--;
+            gev__greenlet_unref(old);
+        }
     }
-    rc = gev__defer_add(*ret_g, end, arg);
-    if (rc < 0) {
-        gev__greenlet_cancel(*ret_g, ECANCELED);
-    } else {
-        v->refs++;
-        gev__greenlet_start(*ret_g);
-    }
-    gev__greenlet_unref(*ret_g); /* it lives until its defers have run */
     return rc;
 }
 
-static int spawn_receiver(struct gev__service *v)
+static int start_listeners(struct gev__service *v, const int *fds, size_t n)
 {
-    const struct gev__make make = {
-        .fn = receive, .arg = v, .site = "gev_server", .name = v->ops->name};
+    int rc = 0;
 
-    return spawn(v, &make, end_receiver, v, &v->receiver);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct sockaddr_storage addr = {.ss_family = AF_UNSPEC};
+        socklen_t len = sizeof(addr);
+        rc = gev__sys_getsockname(fds[i], (struct sockaddr *)&addr, &len);
+        v->listeners[i] = (struct gev__listener){
+            .service = v, .fd = fds[i], .family = addr.ss_family};
+        if (rc == 0) {
+            rc = spawn_receiver(&v->listeners[i]);
+        }
+        v->n_listeners = i + 1;
+    }
+    if (rc < 0) {
+        end_receivers(v);
+        v->n_listeners = 0;
+    }
+    return rc;
+}
+
+static int start(struct gev__service *v)
+{
+    int fds[GEV__LISTENERS];
+    unsigned stops = v->stops;
+    int n = open_descriptors(v, fds);
+
+    /* While the name was looked up, others may have been at it. */
+    if (v->state == GEV__SERVICE_NEW && n >= 0) {
+        int rc = v->freed || v->stops != stops
+                     ? -ECANCELED
+                     : start_listeners(v, fds, (size_t)n);
+        if (rc == 0) {
+            v->opts.listen_fd = -(v->opts.listen_fd > 0); /* ours, once */
+            v->state = GEV__SERVICE_ON;
+            v->paused = false;
+            v->error = 0;
+            v->runs++;
+            return 0;
+        }
+        if (v->opts.listen_fd <= 0) {
+            close_descriptors(v, fds, (size_t)n);
+        }
+        return rc;
+    }
+    if (n > 0 && v->opts.listen_fd == 0) {
+        close_descriptors(v, fds, (size_t)n);
+    }
+    return v->state == GEV__SERVICE_ON    ? 0
+           : v->state == GEV__SERVICE_OFF ? -EBUSY
+                                          : n;
 }
 
 int gev__service_start(struct gev__service *v)
@@ -253,61 +420,50 @@ int gev__service_start(struct gev__service *v)
         return -EPERM;
     }
     if (v->state == GEV__SERVICE_ON) {
-        return 0;
+        return start_left_behind(v);
     }
     if (v->state == GEV__SERVICE_OFF) {
         return -EBUSY;
     }
-    int fd = open_descriptor(v);
-    if (fd < 0) {
-        return fd;
-    }
-    /* Another greenlet may have been quicker. */
-    int rc = v->state != GEV__SERVICE_NEW ? -EBUSY : spawn_receiver(v);
-    if (rc < 0) {
-        give_descriptor_back(v, fd);
-        return rc;
-    }
-    v->fd = fd;
-    v->opts.listen_fd = -(v->opts.listen_fd > 0); /* it is ours, once */
-    v->state = GEV__SERVICE_ON;
-    v->paused = false;
-    v->error = 0;
-    return 0;
-}
-
-int gev__service_serve(struct gev__service *v)
-{
-    const struct gev__wait_for what = {.kind = GEV__WAIT_SERVER, .object = v};
-    struct gev__wait wait;
-    int rc = gev__service_start(v);
-
-    if (rc < 0) {
-        return rc;
-    }
-    rc = gev__waitq_park(v->hub, &v->served, &wait, what, GEV__NEVER);
-    if (rc < 0) {
-        gev__service_end(v);
-        return rc;
-    }
-    return v->error;
+    v->refs++;
+    int rc = start(v);
+    gev__service_unref(v);
+    return rc;
 }
 
 int gev__service_pause(struct gev__service *v, bool paused)
 {
+    if (v->hub != gev__hub_get()) {
+        return -EPERM;
+    }
     if (v->state != GEV__SERVICE_ON) {
         return -ENOTCONN;
     }
     v->paused = paused;
-    if (paused) {
-        gev__fd_cancel(v->hub, v->fd, EAGAIN);
-    } else {
+    if (!paused) {
         gev__waitq_wake_all(&v->gate, 0);
+        return 0;
+    }
+    v->pauses++;
+    for (size_t i = 0; i < v->n_listeners; i++) {
+        /* EBADF is what also one that is about to run gets. */
+        gev__fd_cancel(v->hub, v->listeners[i].fd, EBADF);
     }
     return 0;
 }
 
 /* --- jobs ----------------------------------------------------------------- */
+
+static void remove_job(struct gev__job *job)
+{
+    struct gev__service *v = job->service;
+
+    gev__list_remove(&job->link);
+    gev__greenlet_unref(job->greenlet);
+    v->n_jobs--;
+    gev__waitq_wake_all(&v->gate, 0);
+    gev__waitq_wake_all(&v->ended, 0);
+}
 
 /* The last defer of a job's greenlet. */
 static void end_job(void *arg)
@@ -315,13 +471,10 @@ static void end_job(void *arg)
     struct gev__job *job = arg;
     struct gev__service *v = job->service;
 
-    gev__list_remove(&job->link);
-    v->n_jobs--;
+    remove_job(job);
     job->end(job);
-    gev__waitq_wake_all(&v->gate, 0);
-    gev__waitq_wake_all(&v->ended, 0);
     if (v->n_jobs == 0 && v->state == GEV__SERVICE_OFF) {
-        v->state = GEV__SERVICE_NEW;
+        become_new(v);
     }
     gev__service_unref(v);
 }
@@ -352,60 +505,6 @@ int gev__service_spawn(struct gev__service *v, struct gev__job *job,
     return rc;
 }
 
-/* --- the stop ------------------------------------------------------------- */
-
-static void kill_job(struct gev_greenlet *g)
-{
-    if (!(g->flags & GEV__BEGUN)) {
-        gev__greenlet_ref(g);
-        gev__greenlet_cancel(g, ECANCELED);
-        gev__greenlet_unref(g);
-    } else {
-        gev__kill(g);
-    }
-}
-
-/* All jobs, or the idle ones; another that is in a stop itself will end. A kill
- * may end one at once, and with it others' places on the list. */
-static void kill_jobs(struct gev__service *v, bool only_idle)
-{
-    struct gev__list *node = v->jobs.next;
-
-    while (node != &v->jobs) {
-        struct gev__job *job = gev__container_of(node, struct gev__job, link);
-        node = node->next;
-        bool own = job->greenlet == v->hub->current;
-        if ((!only_idle || job->idle) && (own || !job->stopping)) {
-            kill_job(job->greenlet);
-        }
-    }
-}
-
-/* Whether jobs are left that one can wait for: not those that wait, too. */
-static bool are_left(const struct gev__service *v, bool busy_ones)
-{
-    gev__list_foreach(node, &v->jobs) {
-        const struct gev__job *job =
-            gev__container_of(node, struct gev__job, link);
-        if (!job->stopping && !(busy_ones && job->idle)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int wait_for_jobs(struct gev__service *v, int64_t deadline)
-{
-    const struct gev__wait_for what = {.kind = GEV__WAIT_SERVER, .object = v};
-    int rc = 0;
-
-    while (rc == 0 && are_left(v, false)) {
-        struct gev__wait wait;
-        rc = gev__waitq_park(v->hub, &v->ended, &wait, what, deadline);
-    }
-    return rc;
-}
-
 static struct gev__job *own_job(const struct gev__service *v)
 {
     gev__list_foreach(node, &v->jobs) {
@@ -417,17 +516,82 @@ static struct gev__job *own_job(const struct gev__service *v)
     return NULL;
 }
 
-/* Nothing comes any more; jobs end by themselves until the deadline. */
-static int stop_jobs(struct gev__service *v, int64_t deadline)
+/* In a forked child: jobs that are the parent's business. What they had open
+ * stays open, as after any fork. */
+static void forget_left_behind(struct gev__service *v)
 {
-    kill_jobs(v, true);
-    if (!are_left(v, true)) {
+    gev__list_foreach_safe(node, next, &v->jobs) {
+        struct gev__job *job = gev__container_of(node, struct gev__job, link);
+        if (is_left_behind(job->greenlet)) {
+            remove_job(job);
+            v->refs--;
+        }
+    }
+}
+
+/* --- the stop ------------------------------------------------------------- */
+
+/* Who is in a stop himself waits for others only; two of those do not wait for
+ * each other. */
+static bool is_spared(const struct gev__job *job, const struct gev__job *own)
+{
+    return job->stopping && own != NULL;
+}
+
+/* All jobs, or the idle ones. A kill may end one at once, and with it its place
+ * on the list. */
+static void kill_jobs(struct gev__service *v, const struct gev__job *own,
+                      bool only_idle)
+{
+    struct gev__list *node = v->jobs.next;
+
+    while (node != &v->jobs) {
+        struct gev__job *job = gev__container_of(node, struct gev__job, link);
+        node = node->next;
+        if ((!only_idle || job->idle) && (job == own || !is_spared(job, own))) {
+            kill_one(job->greenlet);
+        }
+    }
+}
+
+static bool are_left(const struct gev__service *v, const struct gev__job *own,
+                     bool busy_ones)
+{
+    gev__list_foreach(node, &v->jobs) {
+        const struct gev__job *job =
+            gev__container_of(node, struct gev__job, link);
+        if (!is_spared(job, own) && !(busy_ones && job->idle)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int wait_for_jobs(struct gev__service *v, const struct gev__job *own,
+                         int64_t deadline)
+{
+    const struct gev__wait_for what = {.kind = GEV__WAIT_SERVER, .object = v};
+    int rc = 0;
+
+    while (rc == 0 && are_left(v, own, false)) {
+        struct gev__wait wait;
+        rc = gev__waitq_park(v->hub, &v->ended, &wait, what, deadline);
+    }
+    return rc;
+}
+
+/* Nothing comes any more; jobs end by themselves until the deadline. */
+static int stop_jobs(struct gev__service *v, const struct gev__job *own,
+                     int64_t deadline)
+{
+    kill_jobs(v, own, true);
+    if (!are_left(v, own, true)) {
         deadline = GEV__NEVER; /* idle ones end at once */
     }
-    int rc = wait_for_jobs(v, deadline);
+    int rc = wait_for_jobs(v, own, deadline);
     bool own_timeout = gev__is_own_timeout(v->hub, rc, deadline);
-    kill_jobs(v, false); /* the caller's own, too */
-    int rest = own_timeout ? wait_for_jobs(v, GEV__NEVER) : 0;
+    kill_jobs(v, own, false); /* the caller's own, too */
+    int rest = own_timeout ? wait_for_jobs(v, own, GEV__NEVER) : 0;
     return rest < 0 ? rest : rc;
 }
 
@@ -442,28 +606,79 @@ int gev__service_stop(struct gev__service *v, double timeout)
     if (rc < 0) {
         return rc;
     }
-    struct gev_greenlet *receiver = v->receiver;
-    if (receiver != NULL) {
-        shut(v, 0);
-        kill_job(receiver);
+    v->refs++;
+    v->stops++;
+    forget_left_behind(v);
+    shut(v, 0);
+    if (v->n_jobs == 0 && v->state == GEV__SERVICE_OFF) {
+        become_new(v);
     }
     struct gev__job *own = own_job(v);
     if (own != NULL) {
         own->stopping = true;
     }
-    rc = stop_jobs(v, deadline);
+    rc = stop_jobs(v, own, deadline);
     if (own != NULL) {
         own->stopping = false;
     }
+    gev__service_unref(v);
     return rc;
 }
 
-void gev__service_end(struct gev__service *v)
+/* Whatever happens to the caller. */
+static void stop_now(struct gev__service *v)
 {
-    if (v->hub != gev__thread_hub) {
-        return; /* its hub was closed, and it with it */
-    }
     v->hub->current->shields++;
     gev__service_stop(v, 0);
     v->hub->current->shields--;
+}
+
+void gev__service_free(struct gev__service *v)
+{
+    v->freed = true;
+    if (v->hub == gev__thread_hub) { /* else it was closed, and this with it */
+        stop_now(v);
+    }
+    gev__service_unref(v);
+}
+
+/* --- the whole of it ------------------------------------------------------ */
+
+/* Until the stop is complete. One of its own jobs, which the stop waits for, is
+ * told at once; so is all who serve what broke: nobody else would end it. */
+static bool is_serving(const struct gev__service *v, unsigned run,
+                       bool is_own_job)
+{
+    return v->runs == run &&
+           (v->state == GEV__SERVICE_ON ||
+            (v->state == GEV__SERVICE_OFF && v->error == 0 && !is_own_job));
+}
+
+static int serve(struct gev__service *v)
+{
+    const struct gev__wait_for what = {.kind = GEV__WAIT_SERVER, .object = v};
+    const unsigned run = v->runs;
+    const bool is_own_job = own_job(v) != NULL;
+
+    while (is_serving(v, run, is_own_job)) {
+        struct gev__wait wait;
+        int rc = gev__waitq_park(v->hub, &v->served, &wait, what, GEV__NEVER);
+        if (rc < 0) {
+            stop_now(v);
+            return rc;
+        }
+    }
+    return v->runs == run ? v->error : 0;
+}
+
+int gev__service_serve(struct gev__service *v)
+{
+    int rc = gev__service_start(v);
+
+    if (rc == 0) {
+        v->refs++;
+        rc = serve(v);
+        gev__service_unref(v);
+    }
+    return rc;
 }

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "hub/fd.h"
+#include "net/service.h"
 
 #include <math.h>
 
@@ -40,6 +41,11 @@ static int wait_for_turn(struct gev__stream_call *call)
 
 static void free_stream(struct gev_stream *s)
 {
+    if (s->job != NULL) {
+        s->job->stream = NULL;
+    }
+    gev__free(s->reader.throw);
+    gev__free(s->writer.throw);
     gev__free(s->in);
     gev__free(s->out);
     gev__free(s);
@@ -98,6 +104,9 @@ int gev__stream_begin(struct gev__stream_call *call, struct gev_stream *s,
     }
     if (rc < 0) {
         leave(call);
+    } else if (gev__unlikely(s->closing)) {
+        gev__stream_end(call); /* its turn came, and then the close */
+        rc = -EBADF;
     }
     return rc;
 }
@@ -110,6 +119,42 @@ void gev__stream_end(struct gev__stream_call *call)
     leave(call);
 }
 
+/* --- the transport -------------------------------------------------------- */
+
+/* A code that was thrown into a user who was about to run anyway, and that no
+ * park has delivered: it must not hit one outside of the stream. */
+static void take_back_throw(struct gev__side *side)
+{
+    struct gev_greenlet *g = side->user;
+    struct gev__throw **t = &g->throws;
+
+    while (*t != NULL && *t != side->throw) {
+        t = &(*t)->next;
+    }
+    if (*t != NULL) {
+        *t = side->throw->next;
+        gev__free(side->throw);
+    }
+    if (g->throws == NULL) {
+        g->alerts &= (uint8_t)~GEV__ALERT_THROWN;
+    }
+    side->throw = NULL;
+    side->thrown = false;
+}
+
+static void enter_transport(struct gev__side *side)
+{
+    side->in_transport = true;
+}
+
+static void leave_transport(struct gev__side *side)
+{
+    side->in_transport = false;
+    if (gev__unlikely(side->thrown)) {
+        take_back_throw(side);
+    }
+}
+
 ssize_t gev__stream_transport_read(struct gev__stream_call *call, void *buf,
                                    size_t n)
 {
@@ -119,12 +164,13 @@ ssize_t gev__stream_transport_read(struct gev__stream_call *call, void *buf,
     if (rc < 0) {
         return rc;
     }
-    s->reader.in_transport = true;
+    enter_transport(&s->reader);
     ssize_t got = s->ops->read(s->self, buf, n);
     if (got < 0) {
         got = gev__transport_error();
     }
-    s->reader.in_transport = false;
+    s->ended = got == 0;
+    leave_transport(&s->reader);
     return s->closing ? -EBADF : got;
 }
 
@@ -137,12 +183,12 @@ ssize_t gev__stream_transport_write(struct gev__stream_call *call,
     if (rc < 0) {
         return rc;
     }
-    s->writer.in_transport = true;
+    enter_transport(&s->writer);
     ssize_t taken = s->ops->write(s->self, buf, n);
     if (taken <= 0) {
         taken = taken < 0 ? gev__transport_error() : -EIO;
     }
-    s->writer.in_transport = false;
+    leave_transport(&s->writer);
     return s->closing ? -EBADF : taken;
 }
 
@@ -163,6 +209,14 @@ static int make_stream(struct gev_hub *hub, const gev_transport *ops,
     struct gev_stream *s = gev__calloc(1, sizeof(*s));
     if (s == NULL) {
         return -ENOMEM;
+    }
+    if (ops->cancel == NULL) {
+        s->reader.throw = gev__malloc(sizeof(*s->reader.throw));
+        s->writer.throw = gev__malloc(sizeof(*s->writer.throw));
+        if (s->reader.throw == NULL || s->writer.throw == NULL) {
+            free_stream(s);
+            return -ENOMEM;
+        }
     }
     s->ops = ops;
     s->self = self;
@@ -189,7 +243,10 @@ static void cancel_side(struct gev_stream *s, struct gev__side *side)
     while (gev__waitq_wake(&side->waiters, 1) != NULL) {
     }
     if (side->in_transport && s->ops->cancel == NULL) {
-        gev__throw(side->user, EBADF); /* without memory it goes on */
+        side->throw->from = NULL;
+        side->throw->code = EBADF;
+        side->thrown = true;
+        gev__throw_node(side->user, side->throw);
     }
 }
 
@@ -232,17 +289,20 @@ static int end_stream(struct gev_hub *hub, struct gev_stream *s, int rc)
     return rc < 0 ? rc : closed;
 }
 
-/* Flushes if nobody else is writing; what they write, they write in vain. */
-static int flush_at_end(struct gev_stream *s)
+/* Flushes if nobody else is writing; what they write, they write in vain. The
+ * stream may be gone if another greenlet closed it meanwhile. */
+static int flush_at_end(struct gev_stream *s, bool *ret_closed)
 {
     struct gev__stream_call call;
 
+    *ret_closed = false;
     if (s->out_start == s->out_end || s->writer.user != NULL) {
         return 0;
     }
     int rc = gev__stream_begin(&call, s, &s->writer);
     if (rc == 0) {
         rc = gev__stream_flush_out(&call);
+        *ret_closed = s->closing;
         gev__stream_end(&call);
     }
     return rc;
@@ -261,11 +321,27 @@ int gev__stream_close(struct gev_stream *s, bool flush)
     if (s->closing) {
         return -EBADF; /* another greenlet is at it */
     }
-    int rc = flush ? flush_at_end(s) : 0;
-    if (flush && s->closing) {
+    bool closed = false;
+    int rc = flush ? flush_at_end(s, &closed) : 0;
+    if (closed) {
         return -EBADF; /* ... since the flush */
     }
     return end_stream(hub, s, rc);
+}
+
+static int shut_transport(struct gev__stream_call *call)
+{
+    struct gev_stream *s = call->s;
+    int rc = gev__stream_start_clock(call);
+
+    if (rc < 0) {
+        return rc;
+    }
+    enter_transport(&s->writer);
+    rc = s->ops->shutdown(s->self) < 0 ? gev__transport_error() : 0;
+    leave_transport(&s->writer);
+    s->shut = rc == 0;
+    return s->closing ? -EBADF : rc;
 }
 
 int gev__stream_shut(struct gev_stream *s)
@@ -280,14 +356,8 @@ int gev__stream_shut(struct gev_stream *s)
     if (rc == 0 && s->ops->shutdown == NULL) {
         rc = -EOPNOTSUPP;
     }
-    if (rc == 0) {
-        rc = gev__stream_start_clock(&call);
-    }
-    if (rc == 0) {
-        s->writer.in_transport = true;
-        rc = s->ops->shutdown(s->self) < 0 ? gev__transport_error() : 0;
-        s->writer.in_transport = false;
-        s->shut = rc == 0;
+    if (rc == 0 && !s->shut) {
+        rc = shut_transport(&call);
     }
     gev__stream_end(&call);
     return rc;
@@ -295,7 +365,8 @@ int gev__stream_shut(struct gev_stream *s)
 
 void gev__stream_trim(struct gev_stream *s)
 {
-    if (s->reader.user == NULL && s->in_start == s->in_end && s->nul == NULL) {
+    if (s->reader.user == NULL && s->in_start == s->in_end) {
+        s->nul = NULL;
         gev__free(s->in);
         s->in = NULL;
         s->in_size = 0;

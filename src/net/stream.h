@@ -26,6 +26,10 @@ struct gev__side {
     struct gev_greenlet *user;
     struct gev__waitq waiters;
     bool in_transport; /* user is in the transport: to be woken at the end */
+    /* What wakes the user of a transport without a cancel; allocated with the
+     * stream, for a close must not fail. */
+    struct gev__throw *throw;
+    bool thrown; /* it has been; the user's, unless it is not delivered */
 };
 
 struct gev_stream {
@@ -46,6 +50,7 @@ struct gev_stream {
     size_t out_end;
     unsigned users;
     bool shut;                   /* no more writes */
+    bool ended;                  /* the last read was at the end */
     bool closing;                /* new calls fail */
     struct gev_greenlet *closer; /* waits for users == 0; NULL: the last user
                                     frees it */
@@ -88,7 +93,7 @@ int gev__stream_start_clock(struct gev__stream_call *call);
 int gev__stream_flush_out(struct gev__stream_call *call);
 
 /* Before a read that may wait for the peer: what was written goes out. Failures
- * are left to the next write, but for those of the park. */
+ * of the peer's are left to the next write. */
 int gev__stream_flush_for_read(struct gev_stream *s);
 
 /* --- the transport over a descriptor -------------------------------------- */
@@ -109,6 +114,16 @@ static inline int gev__self_to_fd(const void *self)
 {
     return (int)(intptr_t)self;
 }
+
+/* Writes until all is taken or there is something to read, whichever is first:
+ * two who have more to say than fits, and read, would else wait for each other.
+ * *ret_taken is set in any case; what the descriptor fails with is left to the
+ * next write, the park's failures are returned. */
+int gev__fd_push_or_readable(struct gev_hub *hub, int fd, const char *buf,
+                             size_t n, size_t *ret_taken);
+
+/* Parks until there is something to read. */
+int gev__fd_wait_readable(struct gev_hub *hub, int fd);
 
 /* What a transport's function that failed left in errno: -errno. */
 int gev__transport_error(void);

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "net/service.h"
 
 #include <string.h>
 
@@ -53,23 +54,24 @@ static int begin_read(struct gev__stream_call *call, struct gev_stream *s)
     return rc;
 }
 
-/* Makes room for n bytes, and one more, behind what is there. */
+/* Makes room for n bytes, and one more, behind what is there. What is moved is
+ * no more than what was given out before: that bounds the cost of moving. */
 static int make_room(struct gev_stream *s, size_t n)
 {
     if (s->in_size - s->in_end > n) {
         return 0;
     }
     size_t have = buffered(s);
-    if (s->in_start > 0) {
+    if (s->in_start > 0 && (s->in_start >= have || have <= FIRST_SIZE)) {
         memmove(s->in, s->in + s->in_start, have);
         s->in_start = 0;
         s->in_end = have;
     }
-    if (s->in_size - have > n) {
+    if (s->in_size - s->in_end > n) {
         return 0;
     }
     size_t size = s->in_size == 0 ? FIRST_SIZE : s->in_size;
-    while (size - have <= n) {
+    while (size - s->in_end <= n) {
         if (size > SIZE_MAX / 2) {
             return -ENOMEM;
         }
@@ -94,12 +96,36 @@ static int prepare(struct gev__stream_call *call)
     return rc < 0 ? rc : gev__stream_flush_for_read(call->s);
 }
 
+/* A connection between requests waits without a buffer. */
+static int wait_idle(struct gev__stream_call *call)
+{
+    struct gev_stream *s = call->s;
+    int rc = gev__stream_start_clock(call);
+
+    if (rc < 0 || s->hub->current->alerts != 0) {
+        return rc; /* who could not wait may try */
+    }
+    s->reader.in_transport = true;
+    rc = gev__fd_wait_readable(s->hub, gev__self_to_fd(s->self));
+    s->reader.in_transport = false;
+    return s->closing ? -EBADF : rc;
+}
+
+static bool is_idle(const struct gev_stream *s)
+{
+    return s->in == NULL && s->job != NULL && s->job->idle &&
+           gev__stream_is_fd(s);
+}
+
 /* Reads more into the buffer: bytes, 0 at the end, -errno. */
 static ssize_t fill(struct gev__stream_call *call)
 {
     struct gev_stream *s = call->s;
     int rc = prepare(call);
 
+    if (rc == 0 && gev__unlikely(is_idle(s))) {
+        rc = wait_idle(call);
+    }
     if (rc == 0) {
         rc = make_room(s, ROOM);
     }
@@ -196,6 +222,21 @@ static ssize_t give(struct gev_stream *s, size_t len, char **ret_data)
     return (ssize_t)len;
 }
 
+/* A piece as long as the limit has no delimiter to come, but it may be the
+ * stream's last: that is worth a look, not a wait. */
+static ssize_t fill_at_once(struct gev__stream_call *call)
+{
+    struct gev__scope_handle now = {.id = 0};
+    int rc = gev__scope_begin(call->s->hub, &now, 0, EMSGSIZE);
+
+    if (rc < 0) {
+        return rc;
+    }
+    ssize_t got = fill(call);
+    gev__scope_end(&now);
+    return got == -EAGAIN ? -EMSGSIZE : got; /* its descriptor's timeout is 0 */
+}
+
 static ssize_t read_until(struct gev__stream_call *call, const char *delim,
                           size_t len, char **ret_data, size_t limit)
 {
@@ -213,11 +254,11 @@ static ssize_t read_until(struct gev__stream_call *call, const char *delim,
         if (found != NULL) {
             return end > limit ? -EMSGSIZE : give(s, end, ret_data);
         }
-        if (have >= limit) {
+        if (have > limit || limit == 0) {
             return -EMSGSIZE;
         }
         searched = have < len ? 0 : have - len + 1;
-        ssize_t got = fill(call);
+        ssize_t got = have < limit ? fill(call) : fill_at_once(call);
         if (got < 0) {
             return got;
         }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* Of the buffer. What is bigger goes past it. */
-#define OUT_SIZE ((size_t)16 * 1024)
+#define OUT_SIZE GEV_STREAM_BUF
 
 static int begin_write(struct gev__stream_call *call, struct gev_stream *s)
 {
@@ -46,6 +46,16 @@ static int push(struct gev__stream_call *call, const char *buf, size_t n,
     return rc;
 }
 
+/* What the transport has taken is out of the buffer. */
+static void advance(struct gev_stream *s, size_t taken)
+{
+    s->out_start += taken;
+    if (s->out_start == s->out_end) {
+        s->out_start = 0;
+        s->out_end = 0;
+    }
+}
+
 int gev__stream_flush_out(struct gev__stream_call *call)
 {
     struct gev_stream *s = call->s;
@@ -56,21 +66,31 @@ int gev__stream_flush_out(struct gev__stream_call *call)
     }
     int rc =
         push(call, s->out + s->out_start, s->out_end - s->out_start, &taken);
-    s->out_start += taken;
-    if (s->out_start == s->out_end) {
-        s->out_start = 0;
-        s->out_end = 0;
-    }
+    advance(s, taken);
     return rc;
 }
 
-/* Whether a failed flush is the caller's own business, not the peer's. */
-static bool is_own_failure(const struct gev_stream *s, int rc)
+/* What a peer may have done to writes who still has something to be read. */
+static bool is_of_peer(int rc)
 {
-    return s->closing || s->hub->current->alerts != 0 || rc == -EDEADLK ||
-           rc == -EPERM;
+    return rc == -EPIPE || rc == -ECONNRESET || rc == -EAGAIN;
 }
 
+static int push_or_readable(struct gev__stream_call *call)
+{
+    struct gev_stream *s = call->s;
+    size_t taken;
+
+    s->writer.in_transport = true;
+    int rc = gev__fd_push_or_readable(s->hub, gev__self_to_fd(s->self),
+                                      s->out + s->out_start,
+                                      s->out_end - s->out_start, &taken);
+    s->writer.in_transport = false;
+    advance(s, taken);
+    return s->closing ? -EBADF : rc;
+}
+
+/* The time is that of the call that reads. */
 int gev__stream_flush_for_read(struct gev_stream *s)
 {
     struct gev__stream_call call;
@@ -79,11 +99,13 @@ int gev__stream_flush_for_read(struct gev_stream *s)
         return 0; /* who is writing will see to it */
     }
     int rc = gev__stream_begin(&call, s, &s->writer);
-    if (rc == 0) {
-        rc = gev__stream_flush_out(&call);
-        gev__stream_end(&call);
+    if (rc < 0) {
+        return rc;
     }
-    return rc < 0 && is_own_failure(s, rc) ? rc : 0;
+    rc = gev__stream_is_fd(s) ? push_or_readable(&call)
+                              : gev__stream_flush_out(&call);
+    gev__stream_end(&call);
+    return is_of_peer(rc) ? 0 : rc;
 }
 
 static size_t space(const struct gev_stream *s)
@@ -136,6 +158,7 @@ static int write_pieces(struct gev__stream_call *call, const struct iovec *iov,
 
 /* Prints into the buffer: what it needs, which may be more than there was; or
  * -errno. */
+GEV_PRIV_PRINTF(2, 0)
 static int print_to_buffer(struct gev_stream *s, const char *format, va_list ap)
 {
     va_list again;
@@ -152,6 +175,7 @@ static int print_to_buffer(struct gev_stream *s, const char *format, va_list ap)
     return n;
 }
 
+GEV_PRIV_PRINTF(3, 0)
 static int print_aside(struct gev__stream_call *call, size_t n,
                        const char *format, va_list ap)
 {
@@ -167,6 +191,7 @@ static int print_aside(struct gev__stream_call *call, size_t n,
     return rc;
 }
 
+GEV_PRIV_PRINTF(2, 0)
 static int print(struct gev__stream_call *call, const char *format, va_list ap)
 {
     struct gev_stream *s = call->s;
@@ -265,6 +290,7 @@ int gev_stream_writev(gev_stream *s, const struct iovec *iov, int n)
     return (int)gev__ret(rc);
 }
 
+GEV_PRIV_PRINTF(2, 0)
 static int print_stream(gev_stream *s, const char *format, va_list ap)
 {
     struct gev__stream_call call;

@@ -8,6 +8,8 @@
 #include "net/socket.h"
 #include "net/stream.h"
 
+#include <gev/socket.h>
+
 int gev__transport_error(void)
 {
     return errno > 0 ? -errno : -EIO;
@@ -49,6 +51,45 @@ static ssize_t write_fd(void *self, const void *buf, size_t n)
     int rc = gev__io_begin(&io, gev__thread_hub, gev__self_to_fd(self));
 
     return gev__ret(rc < 0 ? rc : gev__io_write(&io, false, try_write, &span));
+}
+
+int gev__fd_push_or_readable(struct gev_hub *hub, int fd, const char *buf,
+                             size_t n, size_t *ret_taken)
+{
+    struct gev__io io;
+    size_t taken = 0;
+    int rc = gev__io_begin(&io, hub, fd);
+
+    while (rc == 0 && taken < n) {
+        ssize_t some = gev__io_try_write(&io, buf + taken, n - taken);
+        if (some != -EAGAIN) {
+            taken += some > 0 ? (size_t)some : 0;
+            if (some <= 0) {
+                break; /* the next write will say so */
+            }
+        } else if (io.deadline == 0) {
+            break; /* one try is what its timeout allows */
+        } else {
+            rc = gev__fd_wait(hub, io.entry, GEV_READ | GEV_WRITE, io.deadline);
+            if (rc > 0) {
+                bool readable = (rc & GEV_READ) != 0;
+                rc = 0;
+                if (readable) {
+                    break;
+                }
+            }
+        }
+    }
+    *ret_taken = taken;
+    return rc;
+}
+
+int gev__fd_wait_readable(struct gev_hub *hub, int fd)
+{
+    struct gev__io io;
+    int rc = gev__io_begin(&io, hub, fd);
+
+    return rc < 0 ? rc : gev__io_wait(&io, GEV_READ);
 }
 
 static int shut_fd(void *self)
