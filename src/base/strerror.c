@@ -2,6 +2,7 @@
 #include "base/strerror.h"
 
 #include <gev/base.h>
+#include <gev/tls.h>
 
 #include <netdb.h>
 #include <string.h>
@@ -20,6 +21,12 @@ static const char *own_text(int error)
         return "A linked greenlet failed";
     case GEV_ELINKKILLED:
         return "A linked greenlet was killed";
+    case GEV_ETLS:
+        return "The TLS protocol failed";
+    case GEV_ETLSCERT:
+        return "The TLS certificate does not verify";
+    case GEV_ETLSNAME:
+        return "The TLS certificate is for another name";
     default:
         return NULL;
     }
