@@ -2,6 +2,9 @@
 #include "http_client.h"
 
 #include <gev.h>
+#ifdef HAVE_GEV_TLS
+#include <gev/tls.h>
+#endif
 
 #include <errno.h>
 #include <stdarg.h>
@@ -40,8 +43,8 @@ bad_url(char *error, const char *format, ...)
     return -1;
 }
 
-/* The scheme has to be http. Returns what follows "http://", or NULL. */
-static const char *skip_scheme(const char *text, char *error)
+/* The scheme has to be http or https. Returns what follows "://", or NULL. */
+static const char *skip_scheme(const char *text, bool *tls, char *error)
 {
     const size_t length =
         strspn(text, "abcdefghijklmnopqrstuvwxyz"
@@ -50,11 +53,21 @@ static const char *skip_scheme(const char *text, char *error)
         bad_url(error, "not a URL: it does not begin with http://");
         return NULL;
     }
-    if (length != 4 || strncasecmp(text, "http", 4) != 0) {
-        bad_url(error, "%.*s:// is not supported, only http:// is",
+    *tls = length == 5 && strncasecmp(text, "https", 5) == 0;
+    if (!*tls && (length != 4 || strncasecmp(text, "http", 4) != 0)) {
+        bad_url(error,
+                "%.*s:// is not supported, only http:// and https:// "
+                "are",
                 (int)(length < 20 ? length : 20), text);
         return NULL;
     }
+#ifndef HAVE_GEV_TLS
+    if (*tls) {
+        bad_url(error, "https:// needs gev-tls, which was not built: OpenSSL "
+                       "3 was missing");
+        return NULL;
+    }
+#endif
     return text + length + 3;
 }
 
@@ -62,7 +75,7 @@ static int parse_port(struct http_url *url, const char *text, size_t length,
                       char *error)
 {
     if (length == 0) { /* "http://host:/" is allowed */
-        strcpy(url->port, "80");
+        strcpy(url->port, url->tls ? "443" : "80");
         return 0;
     }
     unsigned long port = 0;
@@ -93,7 +106,7 @@ int http_parse_url(struct http_url *url, const char *text, char *error)
                                   "percent-encoded");
         }
     }
-    const char *authority = skip_scheme(text, error);
+    const char *authority = skip_scheme(text, &url->tls, error);
     if (authority == NULL) {
         return -1;
     }
@@ -138,14 +151,55 @@ int http_parse_url(struct http_url *url, const char *text, char *error)
     return 0;
 }
 
+/* --- The connection --------------------------------------------------------
+ */
+
+static ssize_t receive(struct http *http, void *buffer, size_t size)
+{
+    return http->tls != NULL ? gev_stream_read(http->tls, buffer, size)
+                             : gev_recv(http->fd, buffer, size, 0);
+}
+
+static int send_all(struct http *http, const char *data, size_t n)
+{
+    if (http->tls != NULL) {
+        return gev_stream_write(http->tls, data, n) < 0 ||
+                       gev_stream_flush(http->tls) < 0
+                   ? -1
+                   : 0;
+    }
+    return gev_send_all(http->fd, data, n) == (ssize_t)n ? 0 : -1;
+}
+
+static int open_connection(struct http *http, const struct http_url *url)
+{
+    const char *reason = "";
+    http->fd = -1;
+    http->tls = NULL;
+    if (!url->tls) {
+        http->fd = gev_tcp_connect(url->host, url->port, GEV_FOREVER);
+    }
+#ifdef HAVE_GEV_TLS
+    if (url->tls) {
+        http->tls = gev_tls_connect(NULL, url->host, url->port, GEV_FOREVER);
+        reason = http->tls == NULL ? gev_tls_reason() : "";
+    }
+#endif
+    if (http->fd < 0 && http->tls == NULL) {
+        return fail(http, "connecting: %s%s%s", gev_strerror(errno),
+                    *reason != '\0' ? ": " : "", reason);
+    }
+    return 0;
+}
+
 /* --- Reading lines ---------------------------------------------------------
  */
 
 /* Reads more into the buffer, which has room. 0 at the end of the stream. */
 static ssize_t fill(struct http *http)
 {
-    const ssize_t n = gev_recv(http->fd, http->buffer + http->end,
-                               sizeof(http->buffer) - http->end, 0);
+    const ssize_t n = receive(http, http->buffer + http->end,
+                              sizeof(http->buffer) - http->end);
     if (n < 0) {
         return fail(http, "receiving: %s", gev_strerror(errno));
     }
@@ -212,7 +266,7 @@ static int send_request(struct http *http, const struct http_url *url)
                            "\r\n",
                            url->path[0] == '/' ? "" : "/", url->path_length,
                            url->path, url->field);
-    if (gev_send_all(http->fd, http->buffer, (size_t)n) != n) {
+    if (send_all(http, http->buffer, (size_t)n) < 0) {
         return fail(http, "sending: %s", gev_strerror(errno));
     }
     return 0;
@@ -340,9 +394,8 @@ int http_get(struct http *http, const struct http_url *url)
     http->in_chunks = false;
     http->start = 0;
     http->end = 0;
-    http->fd = gev_tcp_connect(url->host, url->port, GEV_FOREVER);
-    if (http->fd < 0) {
-        return fail(http, "connecting: %s", gev_strerror(errno));
+    if (open_connection(http, url) < 0) {
+        return -1;
     }
     if (send_request(http, url) < 0) {
         return -1;
@@ -432,7 +485,7 @@ static ssize_t read_some(struct http *http, void *buffer, size_t size)
 {
     size_t have = http->end - http->start;
     if (have == 0) {
-        const ssize_t n = gev_recv(http->fd, buffer, size, 0);
+        const ssize_t n = receive(http, buffer, size);
         if (n < 0) {
             return fail(http, "receiving after %llu bytes: %s",
                         (unsigned long long)http->received,
@@ -489,4 +542,6 @@ void http_close(struct http *http)
         gev_close(http->fd);
         http->fd = -1;
     }
+    gev_stream_close(http->tls);
+    http->tls = NULL;
 }

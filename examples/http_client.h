@@ -19,8 +19,9 @@
 #define HTTP_URL_MAX 4096
 #define HTTP_ERROR_MAX 192
 
-/** The parts of an http:// URL. */
+/** The parts of an http:// or https:// URL. */
 struct http_url {
+    bool tls;         /**< https:// */
     char host[256];   /**< a name or an address, without brackets */
     char port[6];     /**< digits */
     char field[272];  /**< for the Host field: as it is in the URL */
@@ -42,6 +43,7 @@ struct http {
     char error[HTTP_ERROR_MAX]; /**< why a call failed */
 
     int fd;
+    struct gev_stream *tls; /* https://, and fd is -1; or NULL */
     enum http_framing framing;
     uint64_t left;     /* of the body, or of this chunk */
     uint64_t received; /* bytes of the body so far */

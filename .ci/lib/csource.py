@@ -6,6 +6,11 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+# Libraries beside the core: src/NAME, <gev/NAME.h>, libgev-NAME. They use the
+# core as any program does.
+BESIDE = [name for name in ("curl", "http", "tls")
+          if (ROOT / "src" / name / f"libgev-{name}.map").is_file()]
+
 
 def files(*patterns):
     """Paths below the project's root that match, sorted."""
@@ -55,11 +60,19 @@ class Declaration:
         self.comment = comment    # the /** block right above, or None
 
 
-def public_functions():
-    """Every GEV_API declaration of include/gev, in order. A block covers the
-    declarations that follow it without an empty line or a comment between."""
+def public_headers(library=None):
+    """Of the core, or of one library beside it."""
+    return [path for path in files("include/gev/*.h")
+            if path.stem == library
+            or library is None and path.stem not in BESIDE]
+
+
+def public_functions(paths=None):
+    """Every GEV_API declaration of include/gev, or of some headers, in order. A
+    block covers the declarations that follow it without an empty line or a
+    comment between."""
     found = []
-    for path in files("include/gev/*.h"):
+    for path in paths or files("include/gev/*.h"):
         text = path.read_text()
         code = blank_directives(blank_comments(text))
         for match in re.finditer(r"^GEV_API\b([^;{}]*?)\b(gev_\w+)\s*\(", code,

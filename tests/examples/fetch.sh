@@ -123,8 +123,7 @@ echo "* bad URLs"
 long=$(printf 'h%.0s' {1..300})
 huge=$(printf 'h%.0s' {1..5000})
 urls=(
-    https://example.org/ 'https:// is not supported, only http:// is'
-    ftp://example.org/ 'ftp:// is not supported, only http:// is'
+    ftp://example.org/ 'ftp:// is not supported, only http:// and https:// are'
     example.org 'not a URL: it does not begin with http://'
     '' 'not a URL: it does not begin with http://'
     http:/x 'not a URL: it does not begin with http://'

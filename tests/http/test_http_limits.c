@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT */
+
+/* Every length and time has a limit; stops, kills and clients that go away or
+ * never end (WSG1, WSG14). */
+#include "http/http_test.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* --- lengths -------------------------------------------------------------- */
+
+struct shape {
+    size_t target; /* bytes */
+    unsigned headers;
+    size_t value; /* bytes of each */
+    bool ends;
+    int status;
+};
+
+/* A request of that shape: its length. */
+static size_t make_request(const struct shape *shape, char *to)
+{
+    char *p = stpcpy(to, "GET /");
+    memset(p, 'a', shape->target - 1);
+    p = stpcpy(p + shape->target - 1, " HTTP/1.1\r\nHost: a\r\n");
+    for (unsigned i = 0; i < shape->headers; i++) {
+        p = stpcpy(p, "X: ");
+        memset(p, 'b', shape->value);
+        p = stpcpy(p + shape->value, "\r\n");
+    }
+    return (size_t)(stpcpy(p, shape->ends ? "\r\n" : "") - to);
+}
+
+/* WSG1, WSG14: 414, 431; a byte less is fine. */
+GEV_TEST(heads_that_are_too_long)
+{
+    static const struct shape shapes[] = {
+        {100 - 13, 0, 0, true, 200}, {101 - 13, 0, 0, true, 414},
+        {100000, 0, 0, false, 414},  {1, 9, 1, true, 200},
+        {1, 10, 1, true, 431},       {1, 1, 486, true, 200},
+        {1, 1, 487, true, 431},      {1, 1, 100000, false, 431},
+        {1, 10000, 10, false, 431},
+    };
+    static char request[200000];
+    static char answer[2000];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    unsigned calls = 0;
+    opts.max_line = 100;
+    opts.max_headers = 10;
+    opts.max_header = 500;
+    gev_server *s = http_serve(&opts, http_describe, &calls);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        memset(&log, 0, sizeof(log));
+        calls = 0;
+        test_note("shape %zu", i);
+        http_talk(s, request, make_request(&shapes[i], request), answer,
+                  sizeof(answer));
+        expect_int_eq(http_status_of(answer), shapes[i].status);
+        expect_uint_eq(calls, shapes[i].status == 200);
+        expect_uint_eq(log.n, 1);
+        expect_true((log.why[0] == '\0') == (shapes[i].status == 200));
+    }
+    gev_server_free(s);
+}
+
+/* The defaults: 8192, 65536, 100. */
+GEV_TEST(default_limits)
+{
+    static const struct shape shapes[] = {
+        {8192 - 13, 0, 0, true, 200}, {8193 - 13, 0, 0, true, 414},
+        {1, 99, 600, true, 200},      {1, 100, 1, true, 431},
+        {1, 50, 1400, true, 431},
+    };
+    static char request[200000];
+    static char answer[20000];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        test_note("shape %zu", i);
+        http_talk(s, request, make_request(&shapes[i], request), answer,
+                  sizeof(answer));
+        expect_int_eq(http_status_of(answer), shapes[i].status);
+    }
+    gev_server_free(s);
+}
+
+/* WSG14: 413, before the handler or from what it sees. */
+GEV_TEST(bodies_that_are_too_long)
+{
+    static char answer[2000];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    unsigned calls = 0;
+    opts.max_body = 5;
+    gev_server *s = http_serve(&opts, http_describe, &calls);
+    TALK(s, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde",
+         answer);
+    expect_int_eq(http_status_of(answer), 200);
+    TALK(s, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef",
+         answer);
+    expect_int_eq(http_status_of(answer), 413);
+    expect_uint_eq(calls, 1);
+    TALK(s,
+         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+         answer);
+    expect_int_eq(http_status_of(answer), 200);
+    TALK(s,
+         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+         answer);
+    expect_int_eq(http_status_of(answer), 413);
+    expect_str_eq(log.why, "the body is too long");
+    gev_server_free(s);
+}
+
+/* Chunk extensions and trailers have no end of their own. */
+GEV_TEST(framing_that_is_too_long)
+{
+    static char request[40000];
+    static char answer[2000];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    opts.max_header = 1000;
+    opts.max_headers = 10;
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    const char *head =
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (int i = 0; i < 4; i++) {
+        char *p = stpcpy(request, head);
+        p = stpcpy(p, i == 0 ? "1;" : "0\r\n");
+        if (i == 0) {
+            memset(p, 'a', 10000);
+            p += 10000;
+        } else if (i == 1) {
+            p = stpcpy(p, "X: ");
+            memset(p, 'a', 1000);
+            p += 1000;
+        } else {
+            for (int line = 0; line < (i == 2 ? 11 : 10); line++) {
+                p = stpcpy(p, "X: a\r\n");
+            }
+            p = stpcpy(p, "\r\n");
+        }
+        http_talk(s, request, (size_t)(p - request), answer, sizeof(answer));
+        expect_int_eq(http_status_of(answer), i == 3 ? 200 : 400);
+    }
+    gev_server_free(s);
+}
+
+/* Nor may it be all framing: kilobytes for each byte of data. */
+GEV_TEST(more_framing_than_body)
+{
+    static char request[200000];
+    static char answer[5000];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    for (int i = 0; i < 2; i++) {
+        char *p = stpcpy(request, "POST / HTTP/1.1\r\nHost: a\r\n"
+                                  "Transfer-Encoding: chunked\r\n\r\n");
+        for (int chunk = 0; chunk < 1000; chunk++) {
+            p = stpcpy(p, i == 0 ? "1;x=12345678901\r\n" : "1;x=");
+            if (i == 1) {
+                memset(p, 'x', 100);
+                p = stpcpy(p + 100, "\r\n");
+            }
+            p = stpcpy(p, "a\r\n");
+        }
+        p = stpcpy(p, "0\r\n\r\n");
+        http_talk(s, request, (size_t)(p - request), answer, sizeof(answer));
+        expect_int_eq(http_status_of(answer), i == 0 ? 200 : 400);
+    }
+    gev_server_free(s);
+}
+
+/* --- times ---------------------------------------------------------------- */
+
+static gev_http_opts short_times(struct http_log *log)
+{
+    gev_http_opts o = http_opts(log);
+    o.header_timeout = 0.15;
+    o.body_timeout = 0.15;
+    o.idle_timeout = 0.15;
+    o.write_timeout = 0.15;
+    return o;
+}
+
+/* Sends a piece every 10 ms until the server has had enough. */
+static void drip(int fd, const char *piece, size_t n)
+{
+    for (int i = 0; i < 500 && http_send(fd, piece, n); i++) {
+        gev_sleep(0.01);
+    }
+}
+
+static void *drip_headers(void *arg)
+{
+    drip(*(int *)arg, "X: a\r\n", 6);
+    return NULL;
+}
+
+static void *drip_blanks(void *arg)
+{
+    drip(*(int *)arg, "\t", 1);
+    return NULL;
+}
+
+/* Sends the start, then drips; the status of the answer. */
+static int status_of_slow(const gev_server *s, const char *start, gev_fn fn)
+{
+    char answer[1000];
+    int fd = http_dial(s);
+    expect_true(http_send(fd, start, strlen(start)));
+    gev_greenlet *g = fn == NULL ? NULL : gev_spawn(fn, &fd);
+    http_recv(fd, answer, sizeof(answer));
+    if (g != NULL) {
+        expect_ok(gev_kill(g, GEV_FOREVER));
+        gev_unref(g);
+    }
+    expect_ok(gev_close(fd));
+    return http_status_of(answer);
+}
+
+/* WSG14: 408; the whole head has one time, however it trickles. */
+GEV_TEST(slow_heads)
+{
+    struct http_log log;
+    gev_http_opts opts = short_times(&log);
+    unsigned calls = 0;
+    opts.max_headers = 100000;
+    gev_server *s = http_serve(&opts, http_describe, &calls);
+    double begin = test_now();
+    expect_int_eq(status_of_slow(s, "G", NULL), 408);
+    expect_ge(test_now() - begin, 0.15);
+    expect_int_eq(status_of_slow(s, "GET / HTTP/1.1\r\nHost: a\r\n", NULL),
+                  408);
+    expect_int_eq(
+        status_of_slow(s, "GET / HTTP/1.1\r\nHost: a\r\n", drip_headers), 408);
+    expect_int_eq(
+        status_of_slow(s, "GET / HTTP/1.1\r\nHost: a\r\nX:", drip_blanks), 408);
+    expect_str_eq(log.why, "the head did not come in time");
+    expect_uint_eq(log.n, 4);
+    expect_uint_eq(calls, 0);
+    expect_le(test_now() - begin, test_scale(10));
+    gev_server_free(s);
+}
+
+/* WSG14: a body that stops; trailers that never end. */
+GEV_TEST(slow_bodies)
+{
+    struct http_log log;
+    gev_http_opts opts = short_times(&log);
+    opts.max_headers = 100000;
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    expect_int_eq(status_of_slow(s,
+                                 "POST / HTTP/1.1\r\nHost: a\r\n"
+                                 "Content-Length: 5\r\n\r\nabc",
+                                 NULL),
+                  408);
+    expect_str_eq(log.why, "the body did not come in time");
+    expect_int_eq(status_of_slow(s,
+                                 "POST / HTTP/1.1\r\nHost: a\r\n"
+                                 "Transfer-Encoding: chunked\r\n\r\n3;",
+                                 drip_blanks),
+                  408);
+    expect_int_eq(status_of_slow(s,
+                                 "POST / HTTP/1.1\r\nHost: a\r\n"
+                                 "Transfer-Encoding: chunked\r\n\r\n0\r\n",
+                                 drip_headers),
+                  408);
+    gev_server_free(s);
+}
+
+/* WSG14: closed without a word. */
+GEV_TEST(idle_connections_are_closed)
+{
+    struct http_log log;
+    char answer[1000];
+    gev_http_opts opts = short_times(&log);
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    int fd = http_dial(s);
+    expect_uint_eq(http_recv(fd, answer, sizeof(answer)), 0);
+    expect_ok(gev_close(fd));
+    expect_uint_eq(log.n, 0);
+    fd = http_dial(s);
+    expect_true(http_send(fd, GET("/"), sizeof(GET("/")) - 1));
+    http_recv(fd, answer, sizeof(answer));
+    expect_uint_eq(http_count(answer, "HTTP/1.1"), 1);
+    expect_ok(gev_close(fd));
+    gev_server_free(s);
+}
+
+/* Memory is given back after a second; the connection does not notice. */
+GEV_TEST(idle_for_long)
+{
+    struct http_log log;
+    char answer[1000];
+    gev_http_opts opts = http_opts(&log);
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    int fd = http_dial(s);
+    for (int i = 0; i < 2; i++) {
+        expect_true(http_send(fd, GET("/"), sizeof(GET("/")) - 1));
+        http_recv_until(fd, " 0:", answer, sizeof(answer));
+        expect_uint_eq(http_count(answer, "HTTP/1.1"), 1);
+        expect_ok(gev_sleep(1.2));
+    }
+    expect_ok(gev_server_stop(s, test_scale(5))); /* idle all the same */
+    expect_uint_eq(http_recv(fd, answer, sizeof(answer)), 0);
+    expect_ok(gev_close(fd));
+    gev_server_free(s);
+}
+
+static int pour(gev_http *h, void *arg)
+{
+    static char much[100000];
+    int *error = arg;
+    while (gev_http_write(h, much, sizeof(much)) == 0) {
+    }
+    *error = errno;
+    expect_fail(gev_http_write(h, much, 1), *error); /* and so it stays */
+    return -1;
+}
+
+/* Of an endless response a client takes nothing, or goes away. */
+GEV_TEST(clients_that_take_nothing)
+{
+    struct http_log log;
+    gev_http_opts opts = short_times(&log);
+    int error = 0;
+    gev_server *s = http_serve(&opts, pour, &error);
+    int fd = http_dial(s);
+    expect_true(http_send(fd, GET("/"), sizeof(GET("/")) - 1));
+    for (int i = 0; i < 1000 && error == 0; i++) {
+        expect_ok(gev_sleep(0.01));
+    }
+    expect_int_eq(error, ETIMEDOUT);
+    double begin = test_now();
+    while (gev_server_count(s) > 0 && test_now() - begin < test_scale(10)) {
+        expect_ok(gev_sleep(0.01));
+    }
+    expect_uint_eq(gev_server_count(s), 0);
+    expect_uint_eq(log.n, 1);
+    expect_ok(gev_close(fd));
+    error = 0;
+    fd = http_dial(s);
+    expect_true(http_send(fd, GET("/"), sizeof(GET("/")) - 1));
+    char some[100];
+    expect_ge(gev_recv(fd, some, sizeof(some), 0), 1);
+    expect_ok(gev_close(fd));
+    for (int i = 0; i < 1000 && error == 0; i++) {
+        expect_ok(gev_sleep(0.01));
+    }
+    expect_true(error == EPIPE || error == ECONNRESET);
+    expect_ok(gev_server_stop(s, test_scale(5)));
+    gev_server_free(s);
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+static int slow_answer(gev_http *h, void *arg)
+{
+    int *outcome = arg;
+    *outcome = 1;
+    if (gev_sleep(strcmp(gev_http_path(h), "/long") == 0 ? 1000 : 0.1) < 0) {
+        *outcome = -errno;
+        return -1;
+    }
+    return gev_http_reply(h, 200, NULL, "done", 4);
+}
+
+/* A stop ends idle connections at once, lets a request end, and says so. */
+GEV_TEST(graceful_stop)
+{
+    struct http_log log;
+    char answer[1000];
+    gev_http_opts opts = http_opts(&log);
+    int outcome = 0;
+    gev_server *s = http_serve(&opts, slow_answer, &outcome);
+    int idle = http_dial(s);
+    int busy = http_dial(s);
+    expect_true(http_send(busy, GET("/") GET("/more"),
+                          sizeof(GET("/") GET("/more")) - 1));
+    while (outcome == 0) {
+        expect_ok(gev_sleep(0.001));
+    }
+    expect_ok(gev_server_stop(s, test_scale(10)));
+    http_recv(busy, answer, sizeof(answer));
+    expect_uint_eq(http_count(answer, "HTTP/1.1 200 OK"), 1);
+    expect_uint_eq(http_count(answer, "Connection: close\r\n"), 1);
+    expect_str_eq(http_body_of(answer), "done");
+    expect_uint_eq(http_recv(idle, answer, sizeof(answer)), 0);
+    expect_ok(gev_close(idle));
+    expect_ok(gev_close(busy));
+    gev_server_free(s);
+}
+
+/* ... and kills what does not end. */
+GEV_TEST(killed_handlers)
+{
+    struct http_log log;
+    char answer[1000];
+    gev_http_opts opts = http_opts(&log);
+    int outcome = 0;
+    gev_server *s = http_serve(&opts, slow_answer, &outcome);
+    int fd = http_dial(s);
+    expect_true(http_send(fd, GET("/long"), sizeof(GET("/long")) - 1));
+    while (outcome == 0) {
+        expect_ok(gev_sleep(0.001));
+    }
+    expect_fail(gev_server_stop(s, 0.01), ETIMEDOUT);
+    expect_int_eq(outcome, -ECANCELED);
+    expect_uint_eq(log.n, 1);
+    http_recv(fd, answer, sizeof(answer));
+    expect_true(answer[0] == '\0' || http_status_of(answer) == 500);
+    expect_ok(gev_close(fd));
+    gev_server_free(s);
+}
+
+/* Freed with everything going on. */
+GEV_TEST(freed_while_busy)
+{
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    int outcome = 0;
+    gev_server *s = http_serve(&opts, slow_answer, &outcome);
+    int fds[3];
+    for (int i = 0; i < 3; i++) {
+        static const char *const bytes[] = {GET("/long"), "GET /", ""};
+        fds[i] = http_dial(s);
+        expect_true(http_send(fds[i], bytes[i], strlen(bytes[i])));
+    }
+    while (outcome == 0) {
+        expect_ok(gev_sleep(0.001));
+    }
+    gev_server_free(s);
+    for (int i = 0; i < 3; i++) {
+        expect_ok(gev_close(fds[i]));
+    }
+}
+
+/* 10,000 come and go, in every state: nothing is left, memory stays. */
+GEV_TEST(connect_and_close)
+{
+    static const char *const bytes[] = {
+        "",
+        "G",
+        GET("/"),
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab",
+        "\r\n",
+        "nonsense\r\n\r\n",
+        GET("/") GET("/") "GET",
+    };
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    gev_server *s = http_serve(&opts, http_describe, NULL);
+    size_t before = 0;
+    for (int i = 0; i < 10000 && !test_failed(); i++) {
+        const char *start = bytes[i % 8];
+        int fd = http_dial(s);
+        if (start[0] != '\0') {
+            expect_true(http_send(fd, start, strlen(start)));
+        }
+        expect_ok(gev_close(fd));
+        if (i % 100 == 99) { /* the backlog is not endless */
+            expect_ok(gev_sleep(0.001));
+        }
+        if (i == 5000) {
+            before = mallinfo2().uordblks;
+        }
+    }
+    double begin = test_now();
+    while (gev_server_count(s) > 0 && test_now() - begin < test_scale(10)) {
+        expect_ok(gev_sleep(0.01));
+    }
+    expect_uint_eq(gev_server_count(s), 0);
+    expect_le(mallinfo2().uordblks, before + 200000);
+    gev_server_free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(heads_that_are_too_long),
+        cmocka_unit_test(default_limits),
+        cmocka_unit_test(bodies_that_are_too_long),
+        cmocka_unit_test(framing_that_is_too_long),
+        cmocka_unit_test(more_framing_than_body),
+        cmocka_unit_test(slow_heads),
+        cmocka_unit_test(slow_bodies),
+        cmocka_unit_test(idle_connections_are_closed),
+        cmocka_unit_test(idle_for_long),
+        cmocka_unit_test(clients_that_take_nothing),
+        cmocka_unit_test(graceful_stop),
+        cmocka_unit_test(killed_handlers),
+        cmocka_unit_test(freed_while_busy),
+        cmocka_unit_test(connect_and_close),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
