@@ -185,7 +185,7 @@ has out '  3 x timed out after 0.3 s'
 matches out '0 done, 3 failed, 0 bytes in .*'
 
 echo "* signals: what is unfinished is reported and removed"
-run 130 timeout --preserve-status -s INT 0.5 \
+run 130 timeout --foreground --preserve-status -s INT 0.5 \
     "$fetch" -o "$tmp/int" "$site/stall" "$site/length"
 has err "$site/stall: failed: interrupted"
 has out "$site/length: 11 bytes: hello world"

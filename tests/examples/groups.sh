@@ -75,7 +75,7 @@ matches out '.*/silent: timed out'
 took_at_least 300
 run 1 "$bin/pool_crawler" ftp://example.org/
 matches err '.*ftp:// is not supported, only http:// and https:// are'
-run 1 timeout --preserve-status -s INT 0.5 \
+run 1 timeout --foreground --preserve-status -s INT 0.5 \
     "$bin/pool_crawler" "http://127.0.0.1:$port/silent"
 matches out '0 pages, 1 failed, .*'
 echo ok
