@@ -74,13 +74,13 @@ GEV_TEST(wait_times_out_and_never_early)
 GEV_TEST(set_and_clear_release_all_who_waited)
 {
     enum { N = 1000 };
+    static const char *const names[] = {"a", "b", "c"};
     static struct waiter waiters[N];
     static gev_greenlet *g[N];
     trace_reset();
     gev_event_init(&event);
     for (int i = 0; i < N; i++) {
-        waiters[i] =
-            (struct waiter){i < 3 ? "a\0b\0c" + 2 * i : "", GEV_FOREVER, -2, 0};
+        waiters[i] = (struct waiter){i < 3 ? names[i] : "", GEV_FOREVER, -2, 0};
         g[i] = gev_spawn(wait_and_trace, &waiters[i]);
     }
     expect_ok(gev_yield());
