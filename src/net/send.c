@@ -133,7 +133,7 @@ ssize_t gev__sendfile(struct gev_hub *hub, int out, int in, off_t *offset,
 {
     struct gev__io io;
     struct sendfile_args a = {in, offset, n};
-    struct stat st;
+    struct stat st = {.st_mode = 0};
     int rc = gev__io_begin(&io, hub, out);
 
     if (rc == 0) {

@@ -164,6 +164,7 @@ static int print_to_buffer(struct gev_stream *s, const char *format, va_list ap)
     va_list again;
 
     va_copy(again, ap);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_copy did it */
     int n = vsnprintf(s->out + s->out_end, space(s), format, again);
     va_end(again);
     if (n < 0) {

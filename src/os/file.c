@@ -139,7 +139,7 @@ static ssize_t read_in_pool(struct gev_hub *hub, int fd, char *buf, size_t n,
     ssize_t rc = perform(hub, f);
     if (rc == 0) {
         rc = f->rc;
-        if (rc > 0) {
+        if (rc > 0 && buf != NULL) {
             memcpy(buf, f->data, (size_t)rc);
         }
         discard(&f->call.errand);

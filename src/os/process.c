@@ -289,7 +289,7 @@ static int poll_process(struct gev_hub *hub, struct gev_process *p,
 static int wait_process(struct gev_hub *hub, struct gev_process *p,
                         int *ret_status, double timeout)
 {
-    int64_t deadline;
+    int64_t deadline = 0;
     int rc = gev__process_enter(hub, p);
 
     if (rc == 0) {

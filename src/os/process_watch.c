@@ -130,9 +130,7 @@ static void on_pidfd(struct gev__watch *w, int events)
     (void)events;
     /* If a debugger has it first, or for want of anything better: look again
      * in a while. Without memory for that the watch stays. */
-    if (p->keep_dead) {
-        gev__watch_stop(p->hub, &p->watch);
-    } else if (!gev__process_look(p) && look_later(p->hub, p) == 0) {
+    if (p->keep_dead || (!gev__process_look(p) && look_later(p->hub, p) == 0)) {
         gev__watch_stop(p->hub, &p->watch);
     }
 }

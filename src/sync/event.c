@@ -61,7 +61,7 @@ GEV__INLINE int wait_for_set(struct gev_hub *hub, struct event *e,
 GEV__INLINE int wait_event(struct gev_hub *hub, gev_event *event,
                            double timeout)
 {
-    int64_t deadline;
+    int64_t deadline = 0;
 
     if (event == NULL) {
         return -EINVAL;

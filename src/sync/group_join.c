@@ -106,7 +106,7 @@ void gev__group_note_end(struct gev_group *p, int error)
 static int join_group(struct gev_hub *hub, struct gev_group *p, double timeout,
                       bool fail_fast)
 {
-    int64_t deadline;
+    int64_t deadline = 0;
     int rc = gev__group_enter(hub, p);
 
     if (rc == 0) {
@@ -142,7 +142,7 @@ static int kill_self(struct gev_hub *hub, const struct gev_group *p)
 
 static int kill_group(struct gev_hub *hub, struct gev_group *p, double timeout)
 {
-    int64_t deadline;
+    int64_t deadline = 0;
     int rc = gev__group_enter(hub, p);
 
     if (rc == 0) {

