@@ -405,6 +405,37 @@ GEV_TEST(handler_that_closes)
     }
 }
 
+static void *sleep_long(void *arg)
+{
+    (void)gev_sleep(100);
+    return arg;
+}
+
+static void wait_for_a_switch(gev_stream *conn, const struct sockaddr *peer,
+                              void *arg)
+{
+    gev_greenlet *raw = gev_new(sleep_long, NULL);
+    (void)conn;
+    (void)peer;
+    expect_fail(gev_switch(raw, NULL, NULL), ECANCELED);
+    expect_ok(gev_kill(raw, 0));
+    gev_unref(raw);
+    *(bool *)arg = true;
+}
+
+/* A switch is no park: the stop ends it nevertheless. */
+GEV_TEST(stop_reaches_a_handler_in_a_switch)
+{
+    bool ended = false;
+    gev_server *s = serve(&local, wait_for_a_switch, &ended);
+    gev_stream *c = dial(s);
+    expect_ok(gev_sleep(0.01));
+    expect_fail(gev_server_stop(s, 0), ETIMEDOUT);
+    expect_true(ended);
+    gev_server_free(s);
+    expect_ok(gev_stream_close(c));
+}
+
 static void idle_echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
 {
     char *line;
@@ -679,6 +710,7 @@ int main(void)
         cmocka_unit_test(connect_and_reset_many_times),
         cmocka_unit_test(lingering_has_an_end),
         cmocka_unit_test(handler_that_closes),
+        cmocka_unit_test(stop_reaches_a_handler_in_a_switch),
         cmocka_unit_test(idle_connections_hear_their_clients),
         cmocka_unit_test(wrong_descriptors),
         cmocka_unit_test(names_of_several_addresses),

@@ -79,6 +79,18 @@ void gev__greenlet_start(struct gev_greenlet *g)
     gev__ready_push(g->hub, g, 0);
 }
 
+int gev__greenlet_spawn(struct gev_hub *hub, const struct gev__make *make)
+{
+    struct gev_greenlet *g;
+    int rc = gev__greenlet_make(hub, make, &g);
+
+    if (rc == 0) {
+        gev__greenlet_start(g);
+        gev__greenlet_unref(g);
+    }
+    return rc;
+}
+
 /* --- ending --------------------------------------------------------------- */
 
 /* Frees greenlets up a chain of parents whose last reference this was. */

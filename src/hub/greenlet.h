@@ -164,6 +164,9 @@ int gev__greenlet_make(struct gev_hub *hub, const struct gev__make *make,
 /* Hands a NEW greenlet to the hub: queued, with a reference of the hub's. */
 void gev__greenlet_start(struct gev_greenlet *g);
 
+/* The two of them, for one that nobody has a handle of. -EINVAL, -ENOMEM. */
+int gev__greenlet_spawn(struct gev_hub *hub, const struct gev__make *make);
+
 /* Gives it a name of its own, copied. -ENOMEM. */
 int gev__greenlet_rename(struct gev_greenlet *g, const char *name);
 

@@ -10,11 +10,11 @@
 #include "hub/fork.h"
 #include "hub/greenlet.h"
 #include "hub/hook.h"
+#include "hub/kill.h"
 #include "hub/link.h"
 #include "hub/local.h"
 #include "hub/loop.h"
 #include "hub/overflow.h"
-#include "hub/raw.h"
 #include "hub/sched.h"
 #include "hub/switch.h"
 #include "hub/task.h"
@@ -290,17 +290,7 @@ static void end_one(struct gev_greenlet *g, void *arg)
         g->state == GEV__DEAD) {
         return;
     }
-    if (!(g->flags & GEV__BEGUN)) {
-        gev__greenlet_ref(g);
-        gev__greenlet_cancel(g, ECANCELED);
-        gev__greenlet_unref(g);
-        return;
-    }
-    gev__kill(g);
-    if (g->state == GEV__SUSPENDED) {
-        gev__raw_deliver_error(g, ECANCELED);
-        gev__ready_push(hub, g, 0);
-    }
+    gev__kill_anywhere(g);
 }
 
 /* Parks main, whatever its own kills and scopes, until no greenlet is left or

@@ -2,16 +2,39 @@
 
 /* Killing greenlets, and waiting for their end. */
 
+#include "hub/kill.h"
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "hub/cancel.h"
 #include "hub/join.h"
+#include "hub/raw.h"
 #include "hub/sched.h"
 
 /* One that never ran ends at once. */
 static bool never_ran(const struct gev_greenlet *g)
 {
     return !(g->flags & GEV__BEGUN) && g->state != GEV__DEAD;
+}
+
+static void cancel(struct gev_greenlet *g, int error)
+{
+    gev__greenlet_ref(g);
+    gev__greenlet_cancel(g, error);
+    gev__greenlet_unref(g);
+}
+
+void gev__kill_anywhere(struct gev_greenlet *g)
+{
+    if (never_ran(g)) {
+        cancel(g, ECANCELED);
+        return;
+    }
+    gev__kill(g);
+    if (g->state == GEV__SUSPENDED) {
+        gev__raw_deliver_error(g, ECANCELED);
+        gev__ready_push(g->hub, g, 0);
+    }
 }
 
 /* Delivers, without waiting. error ECANCELED: sticky, another: once. */
@@ -32,9 +55,7 @@ static int deliver(struct gev_hub *hub, struct gev_greenlet *g, int error)
         return 0;
     }
     if (never_ran(g)) {
-        gev__greenlet_ref(g);
-        gev__greenlet_cancel(g, error);
-        gev__greenlet_unref(g);
+        cancel(g, error);
         return 0;
     }
     if (error == ECANCELED) {

@@ -171,16 +171,12 @@ static int run_spawn(struct gev_hub *hub, struct gev__task *t)
                                    .arg = m->object,
                                    .site = "gev_hub_spawn",
                                    .name = "posted"};
-    struct gev_greenlet *g;
-    int rc = gev__greenlet_make(hub, &make, &g);
+    int rc = gev__greenlet_spawn(hub, &make);
 
-    if (rc < 0) {
-        return rc;
+    if (rc == 0) {
+        gev__free(t);
     }
-    gev__greenlet_start(g);
-    gev__greenlet_unref(g);
-    gev__free(t);
-    return 0;
+    return rc;
 }
 
 int gev__post_call(struct gev_hub *hub,

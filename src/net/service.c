@@ -5,10 +5,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/sys.h"
-#include "hub/cancel.h"
 #include "hub/defer.h"
 #include "hub/fd.h"
 #include "hub/join.h"
+#include "hub/kill.h"
 #include "hub/task.h"
 #include "net/listen.h"
 #include "net/socket.h"
@@ -218,17 +218,6 @@ static int spawn(struct gev__service *v, const struct gev__make *make,
     return 0;
 }
 
-static void kill_one(struct gev_greenlet *g)
-{
-    if (!(g->flags & GEV__BEGUN)) {
-        gev__greenlet_ref(g);
-        gev__greenlet_cancel(g, ECANCELED);
-        gev__greenlet_unref(g);
-    } else {
-        gev__kill(g);
-    }
-}
-
 /* Of a greenlet that a fork left behind no defer has run. */
 static bool is_left_behind(const struct gev_greenlet *g)
 {
@@ -262,7 +251,7 @@ static void end_receivers(struct gev__service *v)
         if (is_left_behind(g)) {
             v->refs--;
         } else if (g != v->hub->current) {
-            kill_one(g);
+            gev__kill_anywhere(g);
         }
         gev__greenlet_unref(g);
     }
@@ -549,7 +538,7 @@ static void kill_jobs(struct gev__service *v, const struct gev__job *own,
         struct gev__job *job = gev__container_of(node, struct gev__job, link);
         node = node->next;
         if ((!only_idle || job->idle) && (job == own || !is_spared(job, own))) {
-            kill_one(job->greenlet);
+            gev__kill_anywhere(job->greenlet);
         }
     }
 }

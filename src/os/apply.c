@@ -120,14 +120,8 @@ static int report(struct gev_hub *hub, int error)
                                    .arg = (void *)(intptr_t)error,
                                    .site = "gev_threadpool_spawn",
                                    .name = "job"};
-    struct gev_greenlet *g;
-    int rc = gev__greenlet_make(hub, &make, &g);
 
-    if (rc == 0) {
-        gev__greenlet_start(g);
-        gev__greenlet_unref(g);
-    }
-    return rc;
+    return gev__greenlet_spawn(hub, &make);
 }
 
 static int deliver(struct gev_hub *hub, struct gev__errand *e)

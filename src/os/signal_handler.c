@@ -61,14 +61,8 @@ static int spawn_handler(struct gev_hub *hub,
                                    .arg = (void *)h->id,
                                    .site = h->site,
                                    .name = h->name};
-    struct gev_greenlet *g;
-    int rc = gev__greenlet_make(hub, &make, &g);
 
-    if (rc == 0) {
-        gev__greenlet_start(g);
-        gev__greenlet_unref(g);
-    }
-    return rc;
+    return gev__greenlet_spawn(hub, &make);
 }
 
 static void set_due(struct gev_hub *hub, struct gev__signals *s, bool due)

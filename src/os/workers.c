@@ -374,14 +374,11 @@ static int on_spawn(struct gev_hub *hub, struct gev__task *t)
                                    .arg = m->arg,
                                    .site = "gev_workers_spawn",
                                    .name = "worker"};
-    struct gev_greenlet *g;
-    int rc = gev__greenlet_make(hub, &make, &g);
+    int rc = gev__greenlet_spawn(hub, &make);
 
     if (rc < 0) {
         return rc;
     }
-    gev__greenlet_start(g);
-    gev__greenlet_unref(g);
     gev__free(m);
     atomic_store_explicit(&k->live, hub->live, memory_order_relaxed);
     atomic_fetch_sub_explicit(&k->on_way, 1, memory_order_relaxed);

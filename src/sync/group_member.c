@@ -3,10 +3,9 @@
 /* The members of groups, and the slots they are in. */
 
 #include "base/alloc.h"
-#include "hub/cancel.h"
 #include "hub/hook.h"
+#include "hub/kill.h"
 #include "hub/park.h"
-#include "hub/raw.h"
 #include "sync/group.h"
 
 /* A group without a limit keeps so many spare records for burst and lull. */
@@ -139,22 +138,6 @@ struct gev__member *gev__group_find(const struct gev_group *p,
 
 /* --- killing -------------------------------------------------------------- */
 
-static void kill_greenlet(struct gev_greenlet *g)
-{
-    if (!(g->flags & GEV__BEGUN)) {
-        gev__greenlet_ref(g);
-        gev__greenlet_cancel(g, ECANCELED);
-        gev__greenlet_unref(g);
-        return;
-    }
-    gev__kill(g);
-    if (g->state == GEV__SUSPENDED) {
-        /* A raw one has no park to fail: its switch does. */
-        gev__raw_deliver_error(g, ECANCELED);
-        gev__ready_push(g->hub, g, 0);
-    }
-}
-
 static void drop_queued(struct gev__member *m, int error)
 {
     struct gev__job *job = m->job;
@@ -199,7 +182,7 @@ void gev__member_kill(struct gev__member *m)
         gev__list_remove(&m->node);
         gev__list_push_back(&m->group->dying, &m->node);
     }
-    kill_greenlet(m->greenlet);
+    gev__kill_anywhere(m->greenlet);
 }
 
 /* Each ends up on the list it came from, unless its kill has ended it. */
