@@ -4,11 +4,10 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static gev_barrier barrier;
@@ -31,15 +30,7 @@ static void *wait_once(void *arg)
 
 static gev_greenlet *spawn_party(struct party *p)
 {
-    gev_greenlet *g = gev_spawn(wait_once, p);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
+    return start(wait_once, p);
 }
 
 enum { PARTIES = 5, LAPS = 20 };
@@ -426,8 +417,7 @@ GEV_TEST(callback_may_be_the_last)
 {
     struct party p = {GEV_FOREVER, -1, 0, 0};
     expect_ok(gev_barrier_init(&barrier, 2, NULL, NULL));
-    expect_ok(gev_hub_post(gev_hub_get(), wait_in_callback, NULL));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(wait_in_callback, NULL);
     expect_int_eq(callback_result, -EPERM);
     expect_false(gev_barrier_broken(&barrier));
     gev_greenlet *g = spawn_party(&p);
@@ -452,14 +442,9 @@ static void *use_in_another_thread(void *arg)
 GEV_TEST(another_threads_barrier_is_left_alone)
 {
     struct party p = {GEV_FOREVER, -1, 0, 0};
-    pthread_t thread;
-    void *wrong = P(1);
     expect_ok(gev_barrier_init(&barrier, 2, NULL, NULL));
     gev_greenlet *g = spawn_party(&p);
-    expect_int_eq(pthread_create(&thread, NULL, use_in_another_thread, NULL),
-                  0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(use_in_another_thread, NULL), 0);
     expect_uint_eq(gev_barrier_waiting(&barrier), 1);
     expect_int_eq(gev_barrier_wait(&barrier, 0), 1);
     join_and_drop(g);
@@ -469,7 +454,6 @@ GEV_TEST(another_threads_barrier_is_left_alone)
 GEV_TEST(forked_child_begins_a_lap)
 {
     struct party p = {GEV_FOREVER, -1, 0, 0};
-    int status = -1;
     expect_ok(gev_barrier_init(&barrier, 2, NULL, NULL));
     gev_greenlet *g = spawn_party(&p);
     (void)fflush(NULL);
@@ -480,8 +464,7 @@ GEV_TEST(forked_child_begins_a_lap)
               (gev_barrier_wait(&barrier, 0) != -1 || errno != ETIMEDOUT) +
               (gev_barrier_fini(&barrier) != 0));
     }
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     expect_int_eq(gev_barrier_wait(&barrier, 0), 1);
     join_and_drop(g);
     expect_int_eq(p.rc, 0);

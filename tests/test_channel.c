@@ -4,9 +4,9 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 struct job {
@@ -39,20 +39,6 @@ static void *receive_one(void *arg)
         trace_number(-N(j->item));
     }
     return NULL;
-}
-
-/* Starts and lets run until they park. */
-static gev_greenlet *start(gev_fn fn, struct job *j)
-{
-    gev_greenlet *g = gev_spawn(fn, j);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void end_all(gev_greenlet **g, size_t n)
-{
-    expect_int_eq(gev_joinall(g, n, GEV_FOREVER), (int)n);
-    gev_unrefall(g, n);
 }
 
 static void expect_item(gev_channel *c, int number)
@@ -361,8 +347,7 @@ GEV_TEST(channels_work_in_callbacks)
     gev_channel *c = gev_channel_new(0);
     struct job j = {.c = c, .number = 9, .timeout = GEV_FOREVER};
     trace_reset();
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, c));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, c);
     expect_str_eq(trace_text(), "called");
     gev_greenlet *g = start(receive_one, &j);
     expect_ok(gev_hub_post(gev_hub_get(), send_in_callback, c));
@@ -506,9 +491,7 @@ GEV_TEST(forked_child_has_the_channel_to_itself)
         gev_channel_free(c);
         _exit(right && gev_hub_close() == 0 ? 0 : 1);
     }
-    int status = -1;
-    expect_ok(gev_wait_child(pid, &status, 30));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     expect_ok(gev_channel_send(c, P(1), 0));
     expect_ok(gev_channel_send(c, P(2), 0));
     end_all(g, 2);
@@ -549,11 +532,7 @@ static void *use_foreign(void *arg)
 GEV_TEST(foreign_channels_are_eperm)
 {
     gev_channel *c = gev_channel_new(1);
-    pthread_t thread;
-    void *right = NULL;
-    expect_int_eq(pthread_create(&thread, NULL, use_foreign, c), 0);
-    expect_int_eq(pthread_join(thread, &right), 0);
-    expect_int_eq(N(right), 4);
+    expect_int_eq(value_in_thread(use_foreign, c), 4);
     expect_ok(gev_channel_send(c, NULL, 0));
     gev_channel_free(c);
 }

@@ -4,10 +4,9 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
-#include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static gev_lock lock;
@@ -38,15 +37,7 @@ static void *wait_and_trace(void *arg)
 
 static gev_greenlet *spawn_waiter(struct waiter *w)
 {
-    gev_greenlet *g = gev_spawn(wait_and_trace, w);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
+    return start(wait_and_trace, w);
 }
 
 static void begin(void)
@@ -441,14 +432,9 @@ static void *use_in_another_thread(void *arg)
 GEV_TEST(another_threads_condition_is_left_alone)
 {
     struct waiter w = {.name = "w", .timeout = GEV_FOREVER};
-    pthread_t thread;
-    void *wrong = P(1);
     begin();
     gev_greenlet *g = spawn_waiter(&w);
-    expect_int_eq(pthread_create(&thread, NULL, use_in_another_thread, NULL),
-                  0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(use_in_another_thread, NULL), 0);
     expect_false(gev_lock_locked(&lock));
     gev_cond_signal(&cond);
     join_and_drop(g);
@@ -496,7 +482,6 @@ static int child_outcome(void)
 GEV_TEST(forked_child_has_no_waiters)
 {
     struct waiter w = {.name = "w", .timeout = GEV_FOREVER};
-    int status = -1;
     begin();
     gev_greenlet *g = spawn_waiter(&w);
     (void)fflush(NULL);
@@ -505,8 +490,7 @@ GEV_TEST(forked_child_has_no_waiters)
         (void)alarm(20);
         _exit(child_outcome());
     }
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     gev_cond_signal(&cond);
     join_and_drop(g);
     expect_int_eq(w.rc, 0);

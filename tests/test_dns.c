@@ -640,18 +640,6 @@ static void fork_and_go_on(void *arg)
     *pid = fork();
 }
 
-/* Its bookkeeping of greenlets does not survive a fork inside a callback. */
-#if defined(__SANITIZE_THREAD__)
-#define ON_TSAN true
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ON_TSAN true
-#endif
-#endif
-#ifndef ON_TSAN
-#define ON_TSAN false
-#endif
-
 /* main asks while a callback forks: its look-up is lost in the child, which can
  * ask again. */
 GEV_TEST(fork_in_a_callback_while_main_asks)

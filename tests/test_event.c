@@ -4,6 +4,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
 #include <errno.h>
@@ -27,12 +28,6 @@ static void *wait_and_trace(void *arg)
     w->error = w->rc == 0 ? 0 : errno;
     trace(w->name);
     return NULL;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
 }
 
 /* EVT1, EVT2 */
@@ -298,7 +293,6 @@ GEV_TEST(finished_before_the_woken_run)
 GEV_TEST(forked_child_has_no_waiters)
 {
     struct waiter w[2] = {{"w", GEV_FOREVER, -2, 0}, {"v", GEV_FOREVER, -2, 0}};
-    int status = -1;
     gev_event_init(&event);
     gev_greenlet *g[2] = {gev_spawn(wait_and_trace, &w[0]), NULL};
     expect_ok(gev_yield());
@@ -315,8 +309,7 @@ GEV_TEST(forked_child_has_no_waiters)
         _exit(right ? 0 : 1);
     }
     expect_fail(gev_event_fini(&event), EBUSY);
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     gev_event_set(&event);
     expect_ok(gev_join(g[1], GEV_FOREVER));
     expect_int_eq(w[1].rc, 0);

@@ -5,11 +5,10 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static gev_lock lock;
@@ -38,15 +37,7 @@ static void *hold_and_trace(void *arg)
 
 static gev_greenlet *spawn_taker(struct taker *t)
 {
-    gev_greenlet *g = gev_spawn(hold_and_trace, t);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
+    return start(hold_and_trace, t);
 }
 
 /* LCK2, LCK3, LCK8 */
@@ -373,14 +364,12 @@ GEV_TEST(callback_may_try_but_not_wait)
 {
     gev_lock_init(&lock);
     expect_ok(gev_lock_acquire(&lock, 0));
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, NULL));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, NULL);
     expect_int_eq(callback_results[0], ETIMEDOUT);
     expect_int_eq(callback_results[1], EPERM);
     expect_int_eq(callback_results[2], EPERM);
     expect_ok(gev_lock_release(&lock));
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, NULL));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, NULL);
     expect_int_eq(callback_results[0], 0);
     expect_int_eq(callback_results[1], EDEADLK);
     expect_int_eq(callback_results[2], 0);
@@ -403,15 +392,10 @@ static void *use_in_another_thread(void *arg)
 
 GEV_TEST(another_threads_lock_is_refused)
 {
-    pthread_t thread;
-    void *wrong = P(1);
     gev_lock_init(&lock);
     gev_rlock_init(&rlock);
     expect_ok(gev_rlock_acquire(&rlock, 0));
-    expect_int_eq(pthread_create(&thread, NULL, use_in_another_thread, NULL),
-                  0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(use_in_another_thread, NULL), 0);
     expect_ok(gev_rlock_release(&rlock));
 }
 
@@ -508,7 +492,6 @@ static int child_outcome(void)
 GEV_TEST(forked_child_keeps_its_own_locks)
 {
     struct taker t = {.name = "t", .timeout = GEV_FOREVER};
-    int status = -1;
     gev_lock_init(&lock);
     gev_lock_init(&others);
     expect_ok(gev_lock_acquire(&lock, 0));
@@ -520,8 +503,7 @@ GEV_TEST(forked_child_keeps_its_own_locks)
         (void)alarm(20);
         _exit(child_outcome());
     }
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     expect_ok(gev_lock_release(&lock));
     join_and_drop(g);
     expect_int_eq(t.rc, 0);

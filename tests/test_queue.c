@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
 #include <unistd.h>
@@ -76,20 +77,6 @@ static void expect_item(gev_queue *q, int number)
     void *item = P(-1);
     expect_ok(gev_queue_get(q, &item, 0));
     expect_int_eq(N(item), number);
-}
-
-/* Starts and lets run until they park. */
-static gev_greenlet *start(gev_fn fn, struct job *j)
-{
-    gev_greenlet *g = gev_spawn(fn, j);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void end_all(gev_greenlet **g, size_t n)
-{
-    expect_int_eq(gev_joinall(g, n, GEV_FOREVER), (int)n);
-    gev_unrefall(g, n);
 }
 
 /* --- without waiting ------------------------------------------------------ */
@@ -363,8 +350,7 @@ GEV_TEST(queues_work_in_callbacks)
     struct job gets = {.q = q, .number = 1, .timeout = GEV_FOREVER};
     struct job puts = {.q = q, .number = 2, .timeout = GEV_FOREVER};
     trace_reset();
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, q));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, q);
     expect_str_eq(trace_text(), "called");
     gev_greenlet *g = start(get_one, &gets);
     expect_ok(gev_hub_post(gev_hub_get(), put_in_callback, q));
@@ -712,9 +698,7 @@ GEV_TEST(forked_child_has_the_queue_to_itself)
         gev_queue_free(q);
         _exit(right && gev_hub_close() == 0 ? 0 : 1);
     }
-    int status = -1;
-    expect_ok(gev_wait_child(pid, &status, 30));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     fill(q, 1, 1);
     fill(q, 2, 2);
     fill(q, 3, 3);

@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
 #include <pthread.h>
@@ -191,11 +192,7 @@ static void *fill_by_posts(void *arg)
 
 static void run_thread(void *(*fn)(void *), void *arg)
 {
-    pthread_t thread;
-    void *wrong = NULL;
-    expect_int_eq(pthread_create(&thread, NULL, fn, arg), 0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(fn, arg), 0);
 }
 
 /* The limit counts messages under way at once, for posts and puts. */

@@ -4,10 +4,9 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
-#include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static gev_rwlock lock;
@@ -44,15 +43,7 @@ static void *use_and_trace(void *arg)
 
 static gev_greenlet *spawn_user(struct user *u)
 {
-    gev_greenlet *g = gev_spawn(use_and_trace, u);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
+    return start(use_and_trace, u);
 }
 
 GEV_TEST(readers_share_and_writers_do_not)
@@ -302,8 +293,7 @@ GEV_TEST(callback_may_try_but_not_wait)
 {
     gev_rwlock_init(&lock);
     expect_ok(gev_rwlock_acquire_read(&lock, 0));
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, NULL));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, NULL);
     expect_int_eq(callback_results[0], 0);
     expect_int_eq(callback_results[1], EPERM);
     expect_int_eq(callback_results[2], 0);
@@ -325,14 +315,9 @@ static void *use_in_another_thread(void *arg)
 
 GEV_TEST(another_threads_lock_is_refused)
 {
-    pthread_t thread;
-    void *wrong = P(1);
     gev_rwlock_init(&lock);
     expect_ok(gev_rwlock_acquire_read(&lock, 0));
-    expect_int_eq(pthread_create(&thread, NULL, use_in_another_thread, NULL),
-                  0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(use_in_another_thread, NULL), 0);
     expect_ok(gev_rwlock_release(&lock));
 }
 
@@ -350,7 +335,6 @@ static int child_outcome(void)
 GEV_TEST(forked_child_keeps_its_own_lock)
 {
     struct user u = {.name = "r", .timeout = GEV_FOREVER};
-    int status = -1;
     gev_rwlock_init(&lock);
     expect_ok(gev_rwlock_acquire_write(&lock, 0));
     gev_greenlet *g = spawn_user(&u);
@@ -360,8 +344,7 @@ GEV_TEST(forked_child_keeps_its_own_lock)
         (void)alarm(20);
         _exit(child_outcome());
     }
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     expect_ok(gev_rwlock_release(&lock));
     join_and_drop(g);
     expect_int_eq(u.rc, 0);

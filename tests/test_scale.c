@@ -9,21 +9,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
-
 /* Fewer where every page counts, or every step is slow. */
 static int crowd(void)
 {
-    return SANITIZED || test_scale(1) > 1 ? 2000 : 100000;
+    return (ON_ASAN || ON_TSAN) || test_scale(1) > 1 ? 2000 : 100000;
 }
 
 /* Bytes of this process in memory. */

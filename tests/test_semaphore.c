@@ -4,13 +4,13 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/greenlets.h"
 #include "support/trace.h"
 
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static gev_semaphore sem;
@@ -35,15 +35,7 @@ static void *take_and_trace(void *arg)
 
 static gev_greenlet *spawn_taker(struct taker *t)
 {
-    gev_greenlet *g = gev_spawn(take_and_trace, t);
-    expect_ok(gev_yield());
-    return g;
-}
-
-static void join_and_drop(gev_greenlet *g)
-{
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
+    return start(take_and_trace, t);
 }
 
 /* LCK1, LCK2, LCK3, LCK8: taking what is free parks nobody. */
@@ -384,8 +376,7 @@ static void use_in_callback(void *arg)
 GEV_TEST(callback_may_try_but_not_wait)
 {
     gev_semaphore_init(&sem, 1, 0);
-    expect_ok(gev_hub_post(gev_hub_get(), use_in_callback, NULL));
-    expect_ok(gev_sleep(0.001));
+    call_in_hub(use_in_callback, NULL);
     expect_int_eq(callback_results[0], 0);
     expect_int_eq(callback_results[1], ETIMEDOUT);
     expect_int_eq(callback_results[2], EPERM);
@@ -408,13 +399,8 @@ static void *use_in_another_thread(void *arg)
 
 GEV_TEST(another_threads_semaphore_is_refused)
 {
-    pthread_t thread;
-    void *wrong = P(1);
     gev_semaphore_init(&sem, 1, 0);
-    expect_int_eq(pthread_create(&thread, NULL, use_in_another_thread, NULL),
-                  0);
-    expect_int_eq(pthread_join(thread, &wrong), 0);
-    expect_int_eq(N(wrong), 0);
+    expect_int_eq(value_in_thread(use_in_another_thread, NULL), 0);
     expect_uint_eq(gev_semaphore_value(&sem), 1);
 }
 
@@ -524,7 +510,6 @@ static int child_outcome(void)
 GEV_TEST(forked_child_has_no_waiters)
 {
     struct taker t = {.name = "t", .timeout = GEV_FOREVER};
-    int status = -1;
     gev_semaphore_init(&sem, 0, 0);
     gev_greenlet *g = spawn_taker(&t);
     (void)fflush(NULL);
@@ -533,8 +518,7 @@ GEV_TEST(forked_child_has_no_waiters)
         (void)alarm(20);
         _exit(child_outcome());
     }
-    expect_ok(gev_wait_child(pid, &status, GEV_FOREVER));
-    expect_int_eq(status, 0);
+    expect_child_well(pid);
     expect_ok(gev_semaphore_release(&sem));
     join_and_drop(g);
     expect_int_eq(t.rc, 0);

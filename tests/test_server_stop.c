@@ -298,7 +298,7 @@ GEV_TEST(pauses_and_limits)
 
 /* --- clients -------------------------------------------------------------- */
 
-#ifdef __SANITIZE_ADDRESS__ /* it keeps what is freed */
+#if ON_ASAN /* it keeps what is freed */
 #define ROOM_TO_GROW 300e6
 #else
 #define ROOM_TO_GROW 8e6

@@ -9,20 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-/* Its bookkeeping of greenlets does not survive a fork. */
-#if defined(__SANITIZE_THREAD__)
-#define ON_TSAN true
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ON_TSAN true
-#endif
-#endif
-#ifndef ON_TSAN
-#define ON_TSAN false
-#endif
 
 static void (*handler_of(int signum))(int)
 {

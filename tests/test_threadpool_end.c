@@ -274,7 +274,7 @@ static void *end_thread(void *arg)
 
 static void *cancel_thread(void *arg)
 {
-#ifndef UNDER_ASAN
+#if !ON_ASAN
     pthread_cancel(pthread_self());
     pthread_testcancel();
 #endif
@@ -303,7 +303,7 @@ GEV_TEST(job_may_end_its_thread)
 
 /* --- fork ----------------------------------------------------------------- */
 
-#ifndef UNDER_TSAN
+#if !ON_TSAN
 
 /* Ends a child: 0 if all was well, else the number of what was not. */
 #define CHILD_NEEDS(number, condition)                                         \
@@ -389,7 +389,7 @@ static void *fork_in_job(void *arg)
     pid_t pid = fork();
     if (pid == 0) {
         use_pools_in_child(arg);
-#ifdef UNDER_ASAN
+#if ON_ASAN
         _exit(0); /* all that the other threads had would be leaks */
 #endif
         /* The thread that forked is all there is: its end is the process's. */
@@ -577,7 +577,7 @@ int main(void)
         cmocka_unit_test(jobs_may_outlive_their_hub),
         cmocka_unit_test(pool_may_be_used_from_several_hubs),
         cmocka_unit_test(job_may_end_its_thread),
-#ifndef UNDER_TSAN
+#if !ON_TSAN
         cmocka_unit_test(forked_child_starts_anew),
         cmocka_unit_test(job_may_fork),
         cmocka_unit_test(fork_in_a_callback_ends_mains_wait),

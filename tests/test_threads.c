@@ -343,15 +343,7 @@ GEV_TEST(error_handler_is_the_hubs)
     expect_int_eq(there, 1);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-#ifndef SANITIZED /* they end the thread by what they know of its own stack */
+#if !ON_ASAN && !ON_TSAN /* they know of the main stack only */
 
 static void *exit_thread(void *arg)
 {
@@ -409,7 +401,7 @@ int main(void)
         cmocka_unit_test(two_hubs_play_ping_pong),
         cmocka_unit_test(foreign_greenlets_are_eperm),
         cmocka_unit_test(error_handler_is_the_hubs),
-#ifndef SANITIZED
+#if !ON_ASAN && !ON_TSAN
         cmocka_unit_test(thread_may_end_in_a_greenlet),
 #endif
     };

@@ -399,7 +399,7 @@ GEV_TEST(failures_go_to_the_hubs_handler)
     expect_int_eq(atomic_load(&errors), 10 * EIO);
 }
 
-#ifndef UNDER_TSAN
+#if !ON_TSAN
 
 static void *fork_here(void *arg)
 {
@@ -490,7 +490,7 @@ int main(void)
         cmocka_unit_test(free_blocks_where_it_cannot_park),
         cmocka_unit_test(any_thread_may_spawn),
         cmocka_unit_test(failures_go_to_the_hubs_handler),
-#ifndef UNDER_TSAN
+#if !ON_TSAN
         cmocka_unit_test(forked_child_has_no_workers),
 #endif
         cmocka_unit_test(workers_may_use_pools),

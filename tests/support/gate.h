@@ -11,26 +11,6 @@
 
 #include <gev.h>
 
-/* ThreadSanitizer lets the child of a process with threads start none, and does
- * not follow a fork in a hub callback. */
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN 1
-#endif
-#endif
-
-/* AddressSanitizer is not told of the frames that a cancelled thread leaves,
- * and looks for leaks in a child that has lost its main thread. */
-#if defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN 1
-#endif
-#endif
-
 struct gate {
     sem_t inside; /* one for each that has come */
     sem_t open;   /* one for each that may go */

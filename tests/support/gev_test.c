@@ -304,18 +304,6 @@ static long mapped_bytes(void)
 
 #else
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OTHERS_MAP_TOO 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||     \
-    __has_feature(memory_sanitizer)
-#define OTHERS_MAP_TOO 1
-#endif
-#endif
-#ifndef OTHERS_MAP_TOO
-#define OTHERS_MAP_TOO 0
-#endif
-
 static long live_blocks(void)
 {
     return 0;
@@ -328,7 +316,7 @@ static long live_blocks(void)
 static long mapped_bytes(void)
 {
     const char *preload = getenv("LD_PRELOAD");
-    if (OTHERS_MAP_TOO ||
+    if ((ON_ASAN || ON_TSAN) ||
         (preload != NULL && strstr(preload, "vgpreload") != NULL)) {
         return 0;
     }

@@ -81,6 +81,29 @@
         return;                                                                \
     } while (0)
 
+/* What the build runs under. ThreadSanitizer's bookkeeping of greenlets does
+ * not survive a fork in a hub callback, and it lets the child of a process with
+ * threads start none. AddressSanitizer is not told of the frames that a
+ * cancelled thread leaves, looks for leaks in a child that has lost its main
+ * thread, and keeps what is freed. */
+#if defined(__SANITIZE_THREAD__)
+#define ON_TSAN true
+#elif defined(__SANITIZE_ADDRESS__)
+#define ON_ASAN true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define ON_TSAN true
+#elif __has_feature(address_sanitizer)
+#define ON_ASAN true
+#endif
+#endif
+#ifndef ON_TSAN
+#define ON_TSAN false
+#endif
+#ifndef ON_ASAN
+#define ON_ASAN false
+#endif
+
 /* Whether an expectation has failed: loops may stop then. */
 bool test_failed(void);
 

@@ -18,18 +18,6 @@
     }
 #define SH(command) ARGV("sh", "-c", (char *)(uintptr_t)(command))
 
-/* Its bookkeeping of greenlets does not survive a fork. */
-#if defined(__SANITIZE_THREAD__)
-#define ON_TSAN true
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define ON_TSAN true
-#endif
-#endif
-#ifndef ON_TSAN
-#define ON_TSAN false
-#endif
-
 /* Starts and waits; the exit status, or -1. */
 static inline int exit_of(char *const argv[], const gev_process_opts *opts)
 {
