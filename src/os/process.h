@@ -5,7 +5,8 @@
 /* A child process, as its parent sees it.
  *
  *   process_watch.c   knows when it ends: reaping, hubs that close, forks
- *   process_talk.c    what goes through its pipes
+ *   process_pipe.c    its pipes, and what has gone through them
+ *   process_talk.c    a greenlet that feeds and reads them
  *   process.c         making, waiting, freeing
  *   exec.c            starting the program
  *
@@ -110,23 +111,36 @@ static inline void gev__process_use(struct gev_process *p)
 }
 void gev__process_unuse(struct gev_process *p);
 
-/* --- process_talk.c ------------------------------------------------------- */
+/* --- process_pipe.c ------------------------------------------------------- */
 
-/* gev_process_communicate(). copy: the input may go away if this fails. */
-int gev__process_talk(struct gev_hub *hub, struct gev_process *p,
-                      struct gev__input input, bool copy, int64_t deadline);
+/* What has to be there before anything is moved: so that what is there later
+ * can be handed over without fail. copy: the input may go away before its end.
+ * -ENOMEM. */
+int gev__process_begin_input(struct gev_process *p,
+                             const struct gev__input *input, bool copy);
+
+/* The input is about to go away; what is still to be written stays. */
+void gev__process_keep_input(struct gev_process *p);
+void gev__process_drop_input(struct gev_process *p);
+
+/* Writes and reads once what each pipe has room for, and holds. Bytes moved, or
+ * -errno. */
+ssize_t gev__process_move(struct gev_process *p);
 
 /* Reads what is in the pipes without waiting for more. */
 void gev__process_drain(struct gev_process *p);
+
+/* Whether one is open. */
+bool gev__process_has_pipe(const struct gev_process *p);
+
+/* Closes one of the pipes, if it is open. */
+void gev__process_close_pipe(struct gev_process *p, int which);
 
 /* Hands status and texts over. */
 void gev__process_take_result(struct gev_process *p,
                               gev_process_result *ret_result);
 
 void gev__process_free_texts(struct gev_process *p);
-
-/* Closes one of the pipes, if it is open. */
-void gev__process_close_pipe(struct gev_process *p, int which);
 
 /* --- process.c ------------------------------------------------------------ */
 
