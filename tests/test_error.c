@@ -7,6 +7,7 @@
 #include "support/trace.h"
 
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -223,12 +224,14 @@ GEV_TEST(strerror_has_words_for_every_code)
 {
     expect_str_eq(gev_strerror(ENOENT), strerror(ENOENT));
     expect_str_eq(gev_strerror(ECANCELED), strerror(ECANCELED));
-    const int own[] = {GEV_ELINKDONE, GEV_ELINKFAILED, GEV_ELINKKILLED,
-                       GEV_EAI(-2), GEV_EAI(-3)};
-    for (int i = 0; i < 5; i++) {
+    const int own[] = {GEV_ELINKDONE,      GEV_ELINKFAILED,
+                       GEV_ELINKKILLED,    GEV_EAI(EAI_NONAME),
+                       GEV_EAI(EAI_AGAIN), GEV_EAI(EAI_OVERFLOW)};
+    for (int i = 0; i < 6; i++) {
         const char *words = gev_strerror(own[i]);
         expect_not_null(words);
         expect_true(strlen(words) > 0);
+        expect_true(strcmp(words, gev_strerror(99999)) != 0);
         for (int k = 0; k < i; k++) {
             expect_true(strcmp(words, gev_strerror(own[k])) != 0);
         }

@@ -27,6 +27,8 @@ static const char *own_text(int error)
         return "The TLS certificate does not verify";
     case GEV_ETLSNAME:
         return "The TLS certificate is for another name";
+    case GEV_EAI(EAI_OVERFLOW): /* glibc has no words for it */
+        return "Name or service too long for the buffer";
     default:
         return NULL;
     }
