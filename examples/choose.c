@@ -105,7 +105,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
 
@@ -133,5 +133,5 @@ int main(int argc, char **argv)
     gev_channel_free(p[0].out);
     gev_channel_free(p[1].out);
     gev_channel_free(quit);
-    return EXIT_SUCCESS;
+    return end_output(EXIT_SUCCESS);
 }

@@ -199,7 +199,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
 
@@ -217,5 +217,5 @@ int main(int argc, char **argv)
     }
     gev_close(server.fd);
     gev_hub_close(); /* ends the connections that did not end by themselves */
-    return status;
+    return end_output(status);
 }

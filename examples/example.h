@@ -38,13 +38,24 @@ static inline int bad_usage(const char *program)
     return EXIT_USAGE;
 }
 
+/** Whether an argument is left over where options alone make sense; says so. */
+static inline bool has_extra(int argc, char **argv)
+{
+    if (optind < argc) {
+        fprintf(stderr, "%s: unexpected argument '%s'\n", argv[0],
+                argv[optind]);
+    }
+    return optind < argc;
+}
+
 /** The last thing main does: whether all that was printed has arrived.
  *  @return status, or EXIT_FAILURE */
 static inline int end_output(int status)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
+    const bool flushed = fflush(stdout) == 0;
+    if (!flushed || ferror(stdout)) {
         fprintf(stderr, "%s: writing: %s\n", program_invocation_short_name,
-                strerror(errno));
+                flushed ? "it failed before" : strerror(errno));
         return EXIT_FAILURE;
     }
     return status;

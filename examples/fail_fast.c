@@ -108,7 +108,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
     struct task *tasks = calloc((size_t)n, sizeof(tasks[0]));

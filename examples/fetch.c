@@ -5,10 +5,10 @@
 
 #include "demo_server.h"
 #include "example.h"
+#include "fetching.h"
 #include "http_client.h"
 #include "save.h"
 
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,7 +48,7 @@ struct run {
     bool progress; /* on a terminal */
     int directory; /* -1: do not save */
     const char *directory_name;
-    gev_greenlet *main;
+    struct stop stop;
     struct slots slots;
     struct job *jobs;
     gev_greenlet **greenlets; /* of the jobs; NULL where none was spawned */
@@ -56,56 +56,23 @@ struct run {
     size_t done;
     size_t failed;
     uint64_t bytes;
-    int signal;   /* the one that stopped us, or 0 */
     char why[64]; /* why the run was cut short, or empty */
 };
 
 /* --- Output ----------------------------------------------------------------
  */
 
-/* What comes from the network is not to be trusted with a terminal. */
-static void print_escaped(FILE *out, const char *bytes, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const unsigned char c = (unsigned char)bytes[i];
-        if (c == '\\') {
-            fputs("\\\\", out);
-        } else if (c == '\n') {
-            fputs("\\n", out);
-        } else if (c == '\r') {
-            fputs("\\r", out);
-        } else if (c == '\t') {
-            fputs("\\t", out);
-        } else if (c < ' ' || c > '~') {
-            fprintf(out, "\\x%02x", c);
-        } else {
-            fputc(c, out);
-        }
-    }
-}
-
-static void print_text(FILE *out, const char *text)
-{
-    print_escaped(out, text, strlen(text));
-}
-
-static void clear_progress(const struct run *run)
-{
-    if (run->progress) {
-        fputs("\r\033[K", stderr);
-    }
-}
-
 static void *show_progress(void *arg)
 {
     const struct run *run = arg;
     do {
+        begin_progress();
         fprintf(stderr,
-                "\r\033[K%zu of %zu done, %zu failed, %zu running, "
+                "%zu of %zu done, %zu failed, %zu running, "
                 "%.1f MB",
                 run->done, run->n, run->failed, run->slots.taken,
                 (double)run->bytes / 1e6);
-        fflush(stderr);
+        end_progress();
     } while (gev_sleep(0.1) == 0);
     return NULL;
 }
@@ -113,7 +80,7 @@ static void *show_progress(void *arg)
 static void report_start(const struct job *job)
 {
     if (!job->run->quiet) {
-        clear_progress(job->run);
+        clear_progress(job->run->progress);
         fputs("Starting ", stdout);
         print_text(stdout, job->url);
         putchar('\n');
@@ -127,7 +94,7 @@ static void report_done(struct job *job, const char *preview, const char *name)
     if (job->run->quiet) {
         return;
     }
-    clear_progress(job->run);
+    clear_progress(job->run->progress);
     print_text(stdout, job->url);
     printf(": %llu bytes: ", (unsigned long long)job->bytes);
     print_escaped(stdout, preview,
@@ -144,7 +111,7 @@ static void report_failure(struct job *job, const char *why)
     snprintf(job->error, sizeof(job->error), "%s", why);
     job->state = JOB_FAILED;
     job->run->failed++;
-    clear_progress(job->run);
+    clear_progress(job->run->progress);
     fflush(stdout);
     print_text(stderr, job->url);
     fputs(": failed: ", stderr);
@@ -284,27 +251,6 @@ static void *fetch(void *arg)
 /* --- All of them -----------------------------------------------------------
  */
 
-/* Parks until the signal comes, and then fails the park that main is in. */
-static void stop_on(struct run *run, int signum)
-{
-    if (gev_wait_signal(signum, GEV_FOREVER) == 0 && run->signal == 0) {
-        run->signal = signum;
-        gev_throw(run->main, EINTR);
-    }
-}
-
-static void *stop_on_interrupt(void *arg)
-{
-    stop_on(arg, SIGINT);
-    return NULL;
-}
-
-static void *stop_on_terminate(void *arg)
-{
-    stop_on(arg, SIGTERM);
-    return NULL;
-}
-
 /* Spawns a greenlet for each URL as soon as there is a slot for it, and waits
  * for all. Returns 0 when all have ended, or -1 with errno. */
 static int fetch_all(struct run *run)
@@ -350,9 +296,7 @@ static void cut_short(struct run *run, int error)
 
 static void run_jobs(struct run *run)
 {
-    run->main = gev_current();
-    if (gev_spawn_raw(stop_on_interrupt, run) < 0 ||
-        gev_spawn_raw(stop_on_terminate, run) < 0 ||
+    if (stop_on_signals(&run->stop) < 0 ||
         (run->progress && gev_spawn_raw(show_progress, run) < 0)) {
         perror("gev_spawn_raw"); /* we can do without */
     }
@@ -361,7 +305,7 @@ static void run_jobs(struct run *run)
         cut_short(run, errno);
     }
     const double seconds = now() - start;
-    clear_progress(run);
+    clear_progress(run->progress);
     run->progress = false;
     print_summary(run, seconds);
 }
@@ -493,8 +437,6 @@ out:
     free(run.greenlets);
     free(run.jobs);
     status = end_output(status);
-    if (run.signal != 0) {
-        raise(run.signal); /* end as who sent it expects us to */
-    }
+    end_by_signal(&run.stop);
     return status;
 }

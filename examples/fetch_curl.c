@@ -6,15 +6,17 @@
 #include <gev/curl.h>
 
 #include "example.h"
+#include "fetching.h"
+#include "json.h"
 #include "save.h"
 
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 static const char help[] =
     "usage: fetch_curl [-c concurrency] [-t seconds] [-r retries] [-n repeat]\n"
-    "                  [-o directory] [-q] [--json] [--cacert FILE] URL...\n"
+    "                  [-i FILE] [-o directory] [-q] [--json] [--cacert FILE]\n"
+    "                  [URL...]\n"
     "Fetches all URLs (http, https), many at once, with libcurl in greenlets.\n"
     "  -c N           so many at once, 1 to 10000 (100)\n"
     "  -t S           give up an attempt after so many seconds (30)\n"
@@ -22,6 +24,9 @@ static const char help[] =
     "                 no answer, HTTP 408, 429 and 5xx; each time after twice\n"
     "                 as long a break, from 0.1 s on; 0 to 20 (2)\n"
     "  -n N           fetch each URL so often, 1 to 100000 (1)\n"
+    "  -i FILE        fetch the URLs of this file too, one a line; '-': of "
+    "the\n"
+    "                 standard input; not those of empty lines and after '#'\n"
     "  -o DIR         save the documents there; never overwrites a file\n"
     "  -q             only failures and the summary\n"
     "  --json         the report as one JSON object, and nothing else\n"
@@ -45,11 +50,20 @@ struct job {
     uint64_t bytes;
     double seconds; /* all attempts and breaks */
     char error[CURL_ERROR_SIZE];
+    long redirects;           /* that were followed */
     char name[SAVE_NAME_MAX]; /* of the file, or empty */
+};
+
+/* What shall be fetched. */
+struct urls {
+    char **list;
+    size_t n;
+    size_t room;
 };
 
 /* All of them. */
 struct run {
+    struct urls urls;
     double timeout;
     unsigned retries;
     size_t concurrency;
@@ -59,7 +73,7 @@ struct run {
     const char *ca_file;
     const char *directory_name;
     int directory; /* -1: do not save */
-    gev_greenlet *main;
+    struct stop stop;
     gev_greenlet **workers;
     struct job *jobs;
     size_t n;
@@ -68,7 +82,6 @@ struct run {
     size_t failed;
     uint64_t bytes;
     double begin;
-    int signal; /* the one that stopped us, or 0 */
 };
 
 /* A greenlet's transfer. */
@@ -77,47 +90,12 @@ struct worker {
     struct job *job;
     struct save save;
     CURL *easy;
+    int save_error;              /* why the file cannot be written, or 0 */
     char error[CURL_ERROR_SIZE]; /* curl's own words */
 };
 
 /* --- Output ----------------------------------------------------------------
  */
-
-/* What comes from the network is not to be trusted with a terminal. */
-static void print_text(FILE *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        const unsigned char c = (unsigned char)*text;
-        if (c < ' ' || c > '~') {
-            fprintf(out, "\\x%02x", c);
-        } else {
-            fputc(c, out);
-        }
-    }
-}
-
-static void print_json_text(const char *text)
-{
-    putchar('"');
-    for (; *text != '\0'; text++) {
-        const unsigned char c = (unsigned char)*text;
-        if (c == '"' || c == '\\') {
-            printf("\\%c", c);
-        } else if (c < ' ' || c > '~') {
-            printf("\\u%04x", c);
-        } else {
-            putchar(c);
-        }
-    }
-    putchar('"');
-}
-
-static void clear_progress(const struct run *run)
-{
-    if (run->progress) {
-        fputs("\r\033[K", stderr);
-    }
-}
 
 static void *show_progress(void *arg)
 {
@@ -127,11 +105,11 @@ static void *show_progress(void *arg)
         const int full = (int)(over * BAR_WIDTH / run->n);
         const double seconds = now() - run->begin;
         const double mb = (double)run->bytes / 1e6;
-        fprintf(stderr,
-                "\r\033[K[%.*s%*s] %zu of %zu, %zu failed, %.1f MB, %.1f MB/s",
+        begin_progress();
+        fprintf(stderr, "[%.*s%*s] %zu of %zu, %zu failed, %.1f MB, %.1f MB/s",
                 full, "##############################", BAR_WIDTH - full, "",
                 over, run->n, run->failed, mb, seconds > 0 ? mb / seconds : 0);
-        fflush(stderr);
+        end_progress();
     } while (gev_sleep(0.1) == 0);
     return NULL;
 }
@@ -141,7 +119,7 @@ static void report(struct run *run, const struct job *job)
     if (run->json || (run->quiet && job->state == JOB_DONE)) {
         return;
     }
-    clear_progress(run);
+    clear_progress(run->progress);
     FILE *out = job->state == JOB_DONE ? stdout : stderr;
     print_text(out, job->url);
     if (job->state == JOB_DONE) {
@@ -150,6 +128,9 @@ static void report(struct run *run, const struct job *job)
     } else {
         fputs(": failed: ", out);
         print_text(out, job->error);
+    }
+    if (job->redirects > 0) {
+        fprintf(out, ", %ld redirects", job->redirects);
     }
     if (job->attempts > 1) {
         fprintf(out, ", %u attempts", job->attempts);
@@ -168,9 +149,10 @@ static void print_json(const struct run *run, double seconds)
         printf("%s\n{\"url\": ", i > 0 ? "," : "");
         print_json_text(job->url);
         printf(", \"ok\": %s, \"status\": %ld, \"bytes\": %llu, "
-               "\"seconds\": %.6f, \"attempts\": %u",
+               "\"seconds\": %.6f, \"attempts\": %u, \"redirects\": %ld",
                job->state == JOB_DONE ? "true" : "false", job->status,
-               (unsigned long long)job->bytes, job->seconds, job->attempts);
+               (unsigned long long)job->bytes, job->seconds, job->attempts,
+               job->redirects);
         if (job->state != JOB_DONE) {
             printf(", \"error\": ");
             print_json_text(job->error);
@@ -195,7 +177,7 @@ static size_t take_body(char *data, size_t size, size_t n, void *arg)
     struct worker *w = arg;
 
     if (w->save.fd >= 0 && save_write(&w->save, data, size * n) < 0) {
-        snprintf(w->error, sizeof(w->error), "saving: %s", gev_strerror(errno));
+        w->save_error = errno;
         return 0;
     }
     w->job->bytes += size * n;
@@ -247,12 +229,16 @@ static void set_error(struct worker *w, CURLcode code, int error)
 {
     struct job *job = w->job;
 
-    if (code == CURLE_OPERATION_TIMEDOUT && error == ETIMEDOUT) {
+    if (w->save_error != 0) {
+        snprintf(job->error, sizeof(job->error), "saving: %s",
+                 gev_strerror(w->save_error));
+    } else if (code == CURLE_OPERATION_TIMEDOUT && error == ETIMEDOUT) {
         snprintf(job->error, sizeof(job->error), "timed out after %g s",
                  w->run->timeout);
     } else if (code == CURLE_ABORTED_BY_CALLBACK) {
         snprintf(job->error, sizeof(job->error), "%s",
-                 w->run->signal != 0 ? "interrupted" : gev_strerror(error));
+                 w->run->stop.signal != 0 ? "interrupted"
+                                          : gev_strerror(error));
     } else if (code == CURLE_HTTP_RETURNED_ERROR) {
         snprintf(job->error, sizeof(job->error), "HTTP %ld", job->status);
     } else {
@@ -272,8 +258,9 @@ static CURLcode try_once(struct worker *w)
     job->bytes = 0;
     job->status = 0;
     w->error[0] = '\0';
+    w->save_error = 0;
     if (w->run->directory >= 0 && begin_save(w) < 0) {
-        snprintf(w->error, sizeof(w->error), "saving: %s", gev_strerror(errno));
+        w->save_error = errno;
         set_error(w, CURLE_WRITE_ERROR, 0);
         return CURLE_WRITE_ERROR;
     }
@@ -284,6 +271,7 @@ static CURLcode try_once(struct worker *w)
     const int error = errno;
     gev_timeout_end(&limit);
     curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &job->status);
+    curl_easy_getinfo(w->easy, CURLINFO_REDIRECT_COUNT, &job->redirects);
     if (code != CURLE_OK) {
         set_error(w, code, error);
     }
@@ -342,9 +330,9 @@ static void run_job(struct worker *w, struct job *job)
         if (save_commit(&w->save, job->repeat) == 0) {
             snprintf(job->name, sizeof(job->name), "%s", w->save.name);
         } else {
-            snprintf(job->error, sizeof(job->error), "saving: %s",
-                     gev_strerror(errno));
+            w->save_error = errno;
             code = CURLE_WRITE_ERROR;
+            set_error(w, code, 0);
         }
     }
     save_discard(&w->save);
@@ -364,7 +352,7 @@ static void *work(void *arg)
     if (w.easy == NULL) {
         return gev_fail(ENOMEM);
     }
-    while (w.run->next < w.run->n && w.run->signal == 0) {
+    while (w.run->next < w.run->n && w.run->stop.signal == 0) {
         run_job(&w, &w.run->jobs[w.run->next++]);
     }
     curl_easy_cleanup(w.easy);
@@ -373,27 +361,6 @@ static void *work(void *arg)
 
 /* --- All of them -----------------------------------------------------------
  */
-
-/* Parks until the signal comes, and then fails the park that main is in. */
-static void stop_on(struct run *run, int signum)
-{
-    if (gev_wait_signal(signum, GEV_FOREVER) == 0 && run->signal == 0) {
-        run->signal = signum;
-        gev_throw(run->main, EINTR);
-    }
-}
-
-static void *stop_on_interrupt(void *arg)
-{
-    stop_on(arg, SIGINT);
-    return NULL;
-}
-
-static void *stop_on_terminate(void *arg)
-{
-    stop_on(arg, SIGTERM);
-    return NULL;
-}
 
 /* What no worker has come to. */
 static void fail_rest(struct run *run, const char *why)
@@ -414,10 +381,8 @@ static void run_jobs(struct run *run)
     const size_t workers =
         run->concurrency < run->n ? run->concurrency : run->n;
 
-    run->main = gev_current();
     run->begin = now();
-    if (gev_spawn_raw(stop_on_interrupt, run) < 0 ||
-        gev_spawn_raw(stop_on_terminate, run) < 0 ||
+    if (stop_on_signals(&run->stop) < 0 ||
         (run->progress && gev_spawn_raw(show_progress, run) < 0)) {
         perror("gev_spawn_raw"); /* we can do without */
     }
@@ -427,10 +392,10 @@ static void run_jobs(struct run *run)
     if (gev_joinall(run->workers, workers, GEV_FOREVER) < 0) {
         gev_killall(run->workers, workers, GEV_FOREVER);
     }
-    fail_rest(run, run->signal != 0 ? "interrupted" : "no memory");
+    fail_rest(run, run->stop.signal != 0 ? "interrupted" : "no memory");
     const double seconds = now() - run->begin;
     gev_unrefall(run->workers, workers);
-    clear_progress(run);
+    clear_progress(run->progress);
     run->progress = false;
     if (run->json) {
         print_json(run, seconds);
@@ -443,8 +408,54 @@ static void run_jobs(struct run *run)
 /* --- The program -----------------------------------------------------------
  */
 
-static int make_jobs(struct run *run, char **urls, size_t n, size_t repeat)
+/* Takes a copy of the URL, or ends the program, which has done nothing yet. */
+static void add_url(struct urls *urls, const char *url)
 {
+    if (urls->n == urls->room) {
+        urls->room = urls->room * 2 + 16;
+        urls->list = realloc(urls->list, urls->room * sizeof(char *));
+    }
+    if (urls->list == NULL || (urls->list[urls->n] = strdup(url)) == NULL) {
+        perror("URLs");
+        exit(EXIT_FAILURE);
+    }
+    urls->n++;
+}
+
+static void read_urls(struct urls *urls, const char *name)
+{
+    const bool is_stdin = strcmp(name, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(name, "re");
+    char *line = NULL;
+    size_t room = 0;
+
+    while (file != NULL && getline(&line, &room, file) >= 0) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0] != '\0' && line[0] != '#') {
+            add_url(urls, line);
+        }
+    }
+    if (file == NULL || ferror(file)) {
+        perror(name);
+        exit(EXIT_FAILURE);
+    }
+    free(line);
+    if (!is_stdin) {
+        fclose(file);
+    }
+}
+
+static void free_urls(struct urls *urls)
+{
+    for (size_t i = 0; i < urls->n; i++) {
+        free(urls->list[i]);
+    }
+    free(urls->list);
+}
+
+static int make_jobs(struct run *run, size_t repeat)
+{
+    const size_t n = run->urls.n;
     if (n > JOBS_MAX / repeat) {
         fprintf(stderr, "more than %d documents\n", JOBS_MAX);
         return -1;
@@ -457,7 +468,7 @@ static int make_jobs(struct run *run, char **urls, size_t n, size_t repeat)
         return -1;
     }
     for (size_t i = 0; i < run->n; i++) {
-        run->jobs[i].url = urls[i % n];
+        run->jobs[i].url = run->urls.list[i % n];
         run->jobs[i].repeat = (unsigned)(i / n);
     }
     return 0;
@@ -471,7 +482,7 @@ static int next_long_option(int argc, char **argv)
         {"json", no_argument, NULL, 'j'},
         {NULL, 0, NULL, 0},
     };
-    return getopt_long(argc, argv, "hc:t:r:n:o:q", long_options, NULL);
+    return getopt_long(argc, argv, "hc:t:r:n:i:o:q", long_options, NULL);
 }
 
 /* Returns the repeat count; the rest of the options goes into run. */
@@ -492,6 +503,9 @@ static size_t parse_options(struct run *run, int argc, char **argv)
             break;
         case 'n':
             repeat = (size_t)parse_count("-n", optarg, 1, 100000);
+            break;
+        case 'i':
+            read_urls(&run->urls, optarg);
             break;
         case 'o':
             run->directory_name = optarg;
@@ -521,7 +535,11 @@ int main(int argc, char **argv)
     const size_t repeat = parse_options(&run, argc, argv);
     int status = EXIT_FAILURE;
 
-    if (optind == argc) {
+    for (int i = optind; i < argc; i++) {
+        add_url(&run.urls, argv[i]);
+    }
+    if (run.urls.n == 0) {
+        free_urls(&run.urls);
         fprintf(stderr, "%s: no URL\n", argv[0]);
         return bad_usage(argv[0]);
     }
@@ -539,7 +557,7 @@ int main(int argc, char **argv)
             goto out;
         }
     }
-    if (make_jobs(&run, argv + optind, (size_t)(argc - optind), repeat) < 0) {
+    if (make_jobs(&run, repeat) < 0) {
         goto out;
     }
     run_jobs(&run);
@@ -553,12 +571,8 @@ out:
     }
     free(run.workers);
     free(run.jobs);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("writing");
-        status = EXIT_FAILURE;
-    }
-    if (run.signal != 0) {
-        raise(run.signal); /* end as who sent it expects us to */
-    }
+    free_urls(&run.urls);
+    status = end_output(status);
+    end_by_signal(&run.stop);
     return status;
 }

@@ -6,9 +6,9 @@
 #include <gev/http.h>
 
 #include "example.h"
+#include "serving.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <string.h>
 
 static const char help[] =
@@ -63,36 +63,6 @@ static void print_line(const gev_http *h, int status, const char *why,
     fflush(stdout);
 }
 
-static void *stop(void *arg)
-{
-    (void)gev_server_stop(arg, GRACE);
-    return NULL;
-}
-
-static int serve(gev_server *server, const char *address, double duration)
-{
-    gev_signal_handler *ends[] = {gev_signal(SIGINT, stop, server),
-                                  gev_signal(SIGTERM, stop, server)};
-    gev_timeout limit = {0};
-    int status = EXIT_FAILURE;
-    if (gev_server_start(server) < 0) {
-        fprintf(stderr, "%s: %s\n", address, gev_strerror(errno));
-    } else {
-        printf("listening on %s port %d\n", address, gev_server_port(server));
-        fflush(stdout);
-        (void)gev_timeout_begin(&limit, duration);
-        if (gev_server_serve(server) == 0 || errno == ETIMEDOUT) {
-            status = EXIT_SUCCESS;
-        } else {
-            perror("serve");
-        }
-        (void)gev_timeout_end(&limit);
-    }
-    gev_signal_cancel(ends[0]);
-    gev_signal_cancel(ends[1]);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     gev_server_opts opts = {.size = sizeof(opts), .host = "127.0.0.1"};
@@ -120,7 +90,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
     allow_many_files();
@@ -129,8 +99,8 @@ int main(int argc, char **argv)
         perror("gev_http_server_new");
         return EXIT_FAILURE;
     }
-    int status = serve(server, opts.host, duration);
+    const bool ok = serve(server, &opts, duration, GRACE) != NULL;
     gev_server_free(server);
     gev_hub_close();
-    return status;
+    return end_output(ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }

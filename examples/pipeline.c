@@ -122,7 +122,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
 
@@ -137,5 +137,5 @@ int main(int argc, char **argv)
     gev_hub_close(); /* before the queues that greenlets may still use */
     gev_queue_free(p.numbers);
     gev_queue_free(p.squares);
-    return status;
+    return end_output(status);
 }

@@ -400,6 +400,7 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind > 1) {
+        fputs("one URL at most\n", stderr);
         return bad_usage(argv[0]);
     }
     const char *url = optind < argc ? argv[optind] : demo;
@@ -417,5 +418,5 @@ int main(int argc, char **argv)
     if (gev_hub_close() < 0 || fflush(stdout) != 0) {
         status = EXIT_FAILURE;
     }
-    return status;
+    return end_output(status);
 }

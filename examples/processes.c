@@ -16,9 +16,8 @@ static const char help[] =
     "  -j N  how many at once, 1 to 10000 (4)\n"
     "  -t S  time limit of each, 0.001 to 86400 (10)\n"
     "  -q    does not print what they wrote\n"
-    "Ends with 0 if all commands did, else with 1. An interrupt (^C) kills "
-    "what\n"
-    "runs, and starts no more.\n";
+    "Ends with 0 if all commands did, else with 1. An interrupt (^C) kills\n"
+    "what runs, and starts no more.\n";
 
 static double limit = 10;
 
@@ -163,6 +162,7 @@ int main(int argc, char **argv)
         }
     }
     if (optind == argc) {
+        fputs("a command is needed\n", stderr);
         return bad_usage(argv[0]);
     }
 
@@ -194,5 +194,5 @@ int main(int argc, char **argv)
     }
     free(commands);
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

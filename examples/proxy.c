@@ -6,9 +6,7 @@
 #include <gev.h>
 
 #include "example.h"
-
-#include <signal.h>
-#include <string.h>
+#include "serving.h"
 
 static const char help[] =
     "usage: proxy [-a address] [-p port] [-c connections] [-i seconds]\n"
@@ -34,7 +32,6 @@ struct proxy {
     long served;
     long failed;
     unsigned long long bytes[2]; /* to the server, and back */
-    const char *why;             /* we stop */
 };
 
 /* One direction of a connection. */
@@ -127,14 +124,6 @@ static gev_stream *reach(const struct proxy *p)
     return s;
 }
 
-static void stop(struct proxy *p, const char *why)
-{
-    if (p->why == NULL) {
-        p->why = why;
-        gev_server_stop(p->server, GRACE);
-    }
-}
-
 static void handle(gev_stream *client, const struct sockaddr *peer, void *arg)
 {
     struct proxy *p = arg;
@@ -145,46 +134,8 @@ static void handle(gev_stream *client, const struct sockaddr *peer, void *arg)
     }
     gev_stream_abort(server);
     if (++p->served == p->most) {
-        stop(p, "enough");
+        (void)gev_server_stop(p->server, GRACE);
     }
-}
-
-static void *stop_on_interrupt(void *arg)
-{
-    if (gev_wait_signal(SIGINT, GEV_FOREVER) == 0) {
-        stop(arg, "interrupted");
-    }
-    return NULL;
-}
-
-static void *stop_on_terminate(void *arg)
-{
-    if (gev_wait_signal(SIGTERM, GEV_FOREVER) == 0) {
-        stop(arg, "terminated");
-    }
-    return NULL;
-}
-
-static int run(struct proxy *p, const char *address)
-{
-    if (gev_server_start(p->server) < 0) {
-        fprintf(stderr, "%s: %s\n", address, gev_strerror(errno));
-        return EXIT_FAILURE;
-    }
-    printf("listening on %s port %d\n", address, gev_server_port(p->server));
-    fflush(stdout);
-    if (gev_spawn_raw(stop_on_interrupt, p) < 0 ||
-        gev_spawn_raw(stop_on_terminate, p) < 0) {
-        perror("gev_spawn_raw");
-        return EXIT_FAILURE;
-    }
-    if (gev_server_serve(p->server) < 0) {
-        fprintf(stderr, "%s: %s\n", address, gev_strerror(errno));
-        return EXIT_FAILURE;
-    }
-    printf("%s: %ld connections, %ld failed, %llu bytes there, %llu back\n",
-           p->why, p->served, p->failed, p->bytes[0], p->bytes[1]);
-    return EXIT_SUCCESS;
 }
 
 int main(int argc, char **argv)
@@ -224,6 +175,7 @@ int main(int argc, char **argv)
         }
     }
     if (optind + 2 != argc) {
+        fputs("a host and a port are needed\n", stderr);
         return bad_usage(argv[0]);
     }
     p.host = argv[optind];
@@ -234,8 +186,13 @@ int main(int argc, char **argv)
         perror("gev_server_new");
         return EXIT_FAILURE;
     }
-    const int status = run(&p, opts.host);
+    const char *why = serve(p.server, &opts, GEV_FOREVER, GRACE);
+    if (why != NULL) {
+        printf("%s: %ld connections, %ld failed, %llu bytes there, %llu back\n",
+               p.most > 0 && p.served >= p.most ? "enough" : why, p.served,
+               p.failed, p.bytes[0], p.bytes[1]);
+    }
     gev_server_free(p.server);
     gev_hub_close();
-    return status;
+    return end_output(why == NULL ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -1,94 +1,117 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Pushes messages to many browsers: a page that listens to server-sent events,
- * and a form to send some. Every listener has a bounded queue, so that one that
- * does not read delays nobody: it loses its oldest messages. */
+/* Pushes messages to many browsers by server-sent events. All listeners read
+ * from one ring of the last messages, each at its own pace: one that does not
+ * read delays nobody, it loses the oldest. A browser that has lost its
+ * connection says what it saw last when it is back, and gets the rest. */
 #include <gev.h>
 #include <gev/http.h>
 
 #include "example.h"
+#include "push_page.h"
+#include "serving.h"
 
-#include <signal.h>
+#include <inttypes.h>
 #include <string.h>
 
 static const char help[] =
     "usage: push_server [-a address] [-p port] [-k seconds] [-t seconds]\n"
-    "Serves a page on which messages appear as they are sent: POST /send "
-    "sends\n"
-    "its body to all who listen at /events. Prints the port it listens on.\n"
+    "Serves a page on which messages appear as they are sent: POST /send\n"
+    "sends its body to all who listen at /events. Prints the port it listens\n"
+    "on. SIGINT and SIGTERM end it.\n"
     "  -a ADDR  listen there only (127.0.0.1)\n"
     "  -p PORT  the port, or 0 for any that is free (0)\n"
     "  -k S     send something after so many silent seconds (15)\n"
     "  -t S     stop after so many seconds (never)\n";
 
-static const char page[] =
-    "<!doctype html><meta charset=\"utf-8\"><title>Push</title>\n"
-    "<form id=\"form\"><input id=\"text\" autofocus> <button>send</button>"
-    "</form>\n<ul id=\"list\"></ul>\n"
-    "<script>\n"
-    "new EventSource('/events').addEventListener('message', e => {\n"
-    "  const item = document.createElement('li');\n"
-    "  item.textContent = e.data;\n"
-    "  document.getElementById('list').append(item);\n"
-    "});\n"
-    "document.getElementById('form').onsubmit = e => {\n"
-    "  e.preventDefault();\n"
-    "  const text = document.getElementById('text');\n"
-    "  fetch('/send', {method: 'POST', body: text.value});\n"
-    "  text.value = '';\n"
-    "};\n"
-    "</script>\n";
-
 #define MESSAGE_MAX 1000 /* bytes */
-#define QUEUE_MAX 16     /* messages */
-#define GRACE 2.0        /* seconds that requests get to end when we stop */
+#define HISTORY 100      /* messages, for whoever comes later */
+#define RETRY_MS 500     /* until a browser connects again */
+/* Seconds that requests get to end when we stop; a listener never does. */
+#define GRACE 0.2
 
-/* Who listens; on its greenlet's stack. */
-struct listener {
-    struct listener *next;
-    struct listener **link; /* what points to this one */
-    unsigned first;         /* of the messages in the queue */
-    unsigned n;
-    gev_event come;
-    char queue[QUEUE_MAX][MESSAGE_MAX + 1];
+struct message {
+    uint64_t id;
+    char text[MESSAGE_MAX + 1];
 };
 
 struct push {
-    struct listener *listeners;
+    struct message ring[HISTORY];
+    uint64_t n; /* messages ever; the next goes to ring[n % HISTORY] */
+    gev_event come;
+    unsigned listeners;
     double keep_alive;
 };
 
-static void put(struct listener *l, const char *message)
+/* Ids grow from one message to the next, also if the server is started anew:
+ * they are milliseconds of the clock, and never the same. */
+static uint64_t make_id(const struct push *push)
 {
-    if (l->n == QUEUE_MAX) {
-        l->first = (l->first + 1) % QUEUE_MAX;
-        l->n--;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    const uint64_t id =
+        (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    const uint64_t last =
+        push->n == 0 ? 0 : push->ring[(push->n - 1) % HISTORY].id;
+    return id > last ? id : last + 1;
+}
+
+static void put(struct push *push, const char *text)
+{
+    struct message *m = &push->ring[push->n % HISTORY];
+    m->id = make_id(push);
+    snprintf(m->text, sizeof(m->text), "%s", text);
+    push->n++;
+    gev_event_set(&push->come);   /* who waits now is woken; */
+    gev_event_clear(&push->come); /* who comes later has it to wait for */
+}
+
+static uint64_t find_oldest(const struct push *push)
+{
+    return push->n > HISTORY ? push->n - HISTORY : 0;
+}
+
+/* Where a browser goes on that has seen the messages up to this id. */
+static uint64_t find_after(const struct push *push, uint64_t id)
+{
+    uint64_t next = find_oldest(push);
+    while (next < push->n && push->ring[next % HISTORY].id <= id) {
+        next++;
     }
-    strcpy(l->queue[(l->first + l->n++) % QUEUE_MAX], message);
-    gev_event_set(&l->come);
+    return next;
+}
+
+/* An event may be made of any lines before those of gev_http_event(). */
+static int push_message(gev_http *h, const struct message *m)
+{
+    const struct message copy = *m; /* it may be overwritten while we park */
+    if (gev_http_printf(h, "id: %" PRIu64 "\n", copy.id) < 0) {
+        return -1;
+    }
+    return gev_http_event(h, NULL, copy.text);
 }
 
 /* Sends what comes until the client goes, or the server stops. */
-static int push_to(gev_http *h, struct push *push, struct listener *l)
+static int push_all(gev_http *h, struct push *push)
 {
-    char message[MESSAGE_MAX + 1];
-    if (gev_http_event(h, NULL, NULL) < 0) {
+    const char *seen = gev_http_header(h, "Last-Event-ID");
+    uint64_t next =
+        find_after(push, seen == NULL ? 0 : strtoull(seen, NULL, 10));
+    if (gev_http_event(h, NULL, NULL) < 0 ||
+        gev_http_printf(h, "retry: %d\n\n", RETRY_MS) < 0 ||
+        gev_http_flush(h) < 0) {
         return -1;
     }
     for (;;) {
-        gev_event_clear(&l->come);
-        while (l->n > 0) {
-            strcpy(message, l->queue[l->first]);
-            l->first = (l->first + 1) % QUEUE_MAX;
-            l->n--;
-            if (gev_http_event(h, "message", message) < 0) {
+        if (next < find_oldest(push)) {
+            next = find_oldest(push); /* too slow */
+        }
+        if (next < push->n) {
+            if (push_message(h, &push->ring[next++ % HISTORY]) < 0) {
                 return -1;
             }
-        }
-        if (gev_event_wait(&l->come, push->keep_alive) == 0) {
-            continue;
-        }
-        if (errno != ETIMEDOUT || gev_http_event(h, NULL, NULL) < 0) {
+        } else if (gev_event_wait(&push->come, push->keep_alive) < 0 &&
+                   (errno != ETIMEDOUT || gev_http_event(h, NULL, NULL) < 0)) {
             return -1;
         }
     }
@@ -96,46 +119,28 @@ static int push_to(gev_http *h, struct push *push, struct listener *l)
 
 static int listen_to(gev_http *h, struct push *push)
 {
-    struct listener *l = calloc(1, sizeof(*l));
-    if (l == NULL) {
-        return -1;
-    }
-    gev_event_init(&l->come);
-    l->next = push->listeners;
-    l->link = &push->listeners;
-    if (l->next != NULL) {
-        l->next->link = &l->next;
-    }
-    push->listeners = l;
-    int rc = push_to(h, push, l);
-    *l->link = l->next;
-    if (l->next != NULL) {
-        l->next->link = l->link;
-    }
-    free(l);
+    push->listeners++;
+    const int rc = push_all(h, push);
+    push->listeners--;
     return rc;
 }
 
 static int send_to_all(gev_http *h, struct push *push)
 {
-    char *message;
-    unsigned n = 0;
+    char *text;
     if (strcmp(gev_http_method(h), "POST") != 0) {
         (void)gev_http_set_header(h, "Allow", "POST");
         return gev_http_reply(h, 405, "text/plain", "POST it.\n", 9);
     }
-    if (gev_http_read_all(h, &message, MESSAGE_MAX) < 0) {
+    if (gev_http_read_all(h, &text, MESSAGE_MAX) < 0) {
         return errno == EMSGSIZE
                    ? gev_http_reply(h, 413, "text/plain", "Too long.\n", 10)
                    : -1;
     }
-    for (struct listener *l = push->listeners; l != NULL; l = l->next) {
-        put(l, message);
-        n++;
-    }
-    free(message);
+    put(push, text);
+    free(text);
     (void)gev_http_set_header(h, "Content-Type", "text/plain");
-    return gev_http_printf(h, "sent to %u\n", n);
+    return gev_http_printf(h, "sent to %u\n", push->listeners);
 }
 
 static int answer(gev_http *h, void *arg)
@@ -153,40 +158,10 @@ static int answer(gev_http *h, void *arg)
     return gev_http_reply(h, 404, "text/plain", "Not here.\n", 10);
 }
 
-static void *stop(void *arg)
-{
-    (void)gev_server_stop(arg, GRACE);
-    return NULL;
-}
-
-static int serve(gev_server *server, const char *address, double duration)
-{
-    gev_signal_handler *ends[] = {gev_signal(SIGINT, stop, server),
-                                  gev_signal(SIGTERM, stop, server)};
-    gev_timeout limit = {0};
-    int status = EXIT_FAILURE;
-    if (gev_server_start(server) < 0) {
-        fprintf(stderr, "%s: %s\n", address, gev_strerror(errno));
-    } else {
-        printf("listening on %s port %d\n", address, gev_server_port(server));
-        fflush(stdout);
-        (void)gev_timeout_begin(&limit, duration);
-        if (gev_server_serve(server) == 0 || errno == ETIMEDOUT) {
-            status = EXIT_SUCCESS;
-        } else {
-            perror("serve");
-        }
-        (void)gev_timeout_end(&limit);
-    }
-    gev_signal_cancel(ends[0]);
-    gev_signal_cancel(ends[1]);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     gev_server_opts opts = {.size = sizeof(opts), .host = "127.0.0.1"};
-    struct push push = {.keep_alive = 15};
+    static struct push push = {.keep_alive = 15};
     double duration = GEV_FOREVER;
     int option;
     while ((option = next_option(argc, argv, "ha:p:k:t:")) != -1) {
@@ -210,7 +185,7 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
     allow_many_files();
@@ -219,8 +194,8 @@ int main(int argc, char **argv)
         perror("gev_http_server_new");
         return EXIT_FAILURE;
     }
-    int status = serve(server, opts.host, duration);
+    const bool ok = serve(server, &opts, duration, GRACE) != NULL;
     gev_server_free(server);
     gev_hub_close();
-    return status;
+    return end_output(ok ? EXIT_SUCCESS : EXIT_FAILURE);
 }

@@ -180,7 +180,7 @@ int main(int argc, char **argv)
     if (option == 'h') {
         return print_help(help);
     }
-    if (option != -1 || optind < argc) {
+    if (option != -1 || has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
     ping_pong();

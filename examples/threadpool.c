@@ -138,9 +138,9 @@ int main(int argc, char **argv)
             return bad_usage(argv[0]);
         }
     }
-    if (optind < argc) {
+    if (has_extra(argc, argv)) {
         return bad_usage(argv[0]);
     }
     int status = run(threads, below, path);
-    return gev_hub_close() == 0 ? status : EXIT_FAILURE;
+    return end_output(gev_hub_close() == 0 ? status : EXIT_FAILURE);
 }

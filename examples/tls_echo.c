@@ -5,8 +5,8 @@
 #include <gev/tls.h>
 
 #include "example.h"
+#include "serving.h"
 
-#include <signal.h>
 #include <string.h>
 
 static const char help[] =
@@ -23,6 +23,7 @@ static const char help[] =
     "  -i       client: do not verify the server. For tests\n";
 
 #define LINE_MAX_BYTES 65536
+#define GRACE 1.0 /* seconds that connections get to end when we stop */
 
 static void print_tls_error(const char *what)
 {
@@ -32,8 +33,7 @@ static void print_tls_error(const char *what)
             *reason != '\0' ? ": " : "", reason);
 }
 
-/* --- The server ------------------------------------------------------------
- */
+/* --- the server ----------------------------------------------------------- */
 
 /* The handshake is over; who failed it never comes here. */
 static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
@@ -52,73 +52,40 @@ static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
     }
 }
 
-struct service {
-    gev_server *server;
-    gev_tls *tls;
-};
-
-static void *stop_on_terminate(void *arg)
+static void *reload(void *tls)
 {
-    struct service *v = arg;
-    if (gev_wait_signal(SIGTERM, GEV_FOREVER) == 0) {
-        gev_server_stop(v->server, 1);
+    if (gev_tls_reload(tls) < 0) {
+        print_tls_error("reloading"); /* and the old one stays */
+    } else {
+        puts("reloaded");
     }
     return NULL;
 }
 
-static void *stop_on_interrupt(void *arg)
+static int run_server(const gev_tls_opts *tls_opts, const char *port)
 {
-    struct service *v = arg;
-    if (gev_wait_signal(SIGINT, GEV_FOREVER) == 0) {
-        gev_server_stop(v->server, 1);
-    }
-    return NULL;
-}
-
-static void *reload_on_hangup(void *arg)
-{
-    struct service *v = arg;
-    while (gev_wait_signal(SIGHUP, GEV_FOREVER) == 0) {
-        if (gev_tls_reload(v->tls) < 0) {
-            print_tls_error("reloading"); /* and the old one stays */
-        } else {
-            puts("reloaded");
-        }
-    }
-    return NULL;
-}
-
-static int serve(const gev_tls_opts *tls_opts, const char *port)
-{
-    int status = EXIT_FAILURE;
-    struct service v = {.tls = gev_tls_server(tls_opts)};
-    if (v.tls == NULL) {
+    gev_tls *tls = gev_tls_server(tls_opts);
+    if (tls == NULL) {
         print_tls_error("certificate");
         return EXIT_FAILURE;
     }
     const gev_server_opts opts = {
-        .size = sizeof(opts), .service = port, .tls = v.tls};
-    v.server = gev_server_new(&opts, echo, NULL);
-    if (v.server == NULL || gev_server_start(v.server) < 0 ||
-        gev_spawn_raw(stop_on_terminate, &v) < 0 ||
-        gev_spawn_raw(stop_on_interrupt, &v) < 0 ||
-        gev_spawn_raw(reload_on_hangup, &v) < 0) {
-        fprintf(stderr, "port %s: %s\n", port, gev_strerror(errno));
-    } else {
-        printf("listening on port %d\n", gev_server_port(v.server));
-        if (gev_server_serve(v.server) == 0) {
-            status = EXIT_SUCCESS;
-        } else {
-            perror("serving");
-        }
+        .size = sizeof(opts), .service = port, .tls = tls};
+    gev_server *server = gev_server_new(&opts, echo, NULL);
+    gev_signal_handler *hangup = gev_signal(SIGHUP, reload, tls);
+    int status = EXIT_FAILURE;
+    if (server == NULL || hangup == NULL) {
+        perror("tls_echo");
+    } else if (serve(server, &opts, GEV_FOREVER, GRACE) != NULL) {
+        status = EXIT_SUCCESS;
     }
-    gev_server_free(v.server);
-    gev_tls_unref(v.tls);
+    gev_signal_cancel(hangup);
+    gev_server_free(server);
+    gev_tls_unref(tls);
     return status;
 }
 
-/* --- The client ------------------------------------------------------------
- */
+/* --- the client ----------------------------------------------------------- */
 
 /* Writes while main reads: two greenlets, one connection. */
 static void *send_input(void *arg)
@@ -205,6 +172,9 @@ int main(int argc, char **argv)
         }
     }
     if (argc - optind != (is_server ? 0 : 2)) {
+        fputs(is_server ? "a server takes no host and port\n"
+                        : "a host and a port are needed, or -s\n",
+              stderr);
         return bad_usage(argv[0]);
     }
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* each line as it comes */
@@ -213,8 +183,8 @@ int main(int argc, char **argv)
         tls.flags |= GEV_TLS_CLIENT_CERT;
     }
     const int status = is_server
-                           ? serve(&tls, port)
+                           ? run_server(&tls, port)
                            : run_client(&tls, argv[optind], argv[optind + 1]);
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

@@ -24,74 +24,55 @@ static const char help[] =
 
 /* --- the server ----------------------------------------------------------- */
 
-struct server {
-    gev_datagram_server *server;
+#define GRACE 1.0 /* seconds that answers get to go out when we stop */
+
+struct tally {
     long most; /* 0: no limit */
     long echoed;
-    const char *why;
 };
 
-static void stop(struct server *s, const char *why)
+static void *stop(void *server)
 {
-    if (s->why == NULL) {
-        s->why = why;
-        gev_datagram_server_stop(s->server, 1);
-    }
+    (void)gev_datagram_server_stop(server, GRACE);
+    return NULL;
 }
 
 /* Runs in a greenlet of its own, so it may wait for whatever it likes. */
 static void echo(gev_datagram_server *server, const void *data, size_t n,
                  const struct sockaddr *peer, socklen_t len, void *arg)
 {
-    struct server *s = arg;
+    struct tally *tally = arg;
     if (gev_datagram_server_send(server, data, n, peer, len) < 0) {
         perror("send");
         return;
     }
-    if (++s->echoed == s->most) {
-        stop(s, "enough");
+    if (++tally->echoed == tally->most) {
+        stop(server);
     }
-}
-
-static void *stop_on_interrupt(void *arg)
-{
-    if (gev_wait_signal(SIGINT, GEV_FOREVER) == 0) {
-        stop(arg, "interrupted");
-    }
-    return NULL;
-}
-
-static void *stop_on_terminate(void *arg)
-{
-    if (gev_wait_signal(SIGTERM, GEV_FOREVER) == 0) {
-        stop(arg, "terminated");
-    }
-    return NULL;
 }
 
 static int serve(const gev_server_opts *opts, long most)
 {
-    struct server s = {.most = most};
-    int status = EXIT_FAILURE;
-    s.server = gev_datagram_server_new(opts, echo, &s);
-    if (s.server == NULL || gev_datagram_server_start(s.server) < 0) {
+    struct tally tally = {.most = most};
+    gev_datagram_server *server = gev_datagram_server_new(opts, echo, &tally);
+    if (server == NULL || gev_datagram_server_start(server) < 0) {
         fprintf(stderr, "%s port %s: %s\n", opts->host, opts->service,
                 gev_strerror(errno));
-    } else if (gev_spawn_raw(stop_on_interrupt, &s) < 0 ||
-               gev_spawn_raw(stop_on_terminate, &s) < 0) {
-        perror("gev_spawn_raw");
-    } else {
-        printf("listening on %s port %d\n", opts->host,
-               gev_datagram_server_port(s.server));
-        fflush(stdout);
-        if (gev_datagram_server_serve(s.server) < 0) {
-            perror("serve");
-        } else {
-            printf("%s: %ld datagrams sent back\n", s.why, s.echoed);
-            status = EXIT_SUCCESS;
-        }
+        gev_datagram_server_free(server);
+        return EXIT_FAILURE;
     }
-    gev_datagram_server_free(s.server);
+    gev_signal(SIGINT, stop, server); /* gev_hub_close() cancels them */
+    gev_signal(SIGTERM, stop, server);
+    printf("listening on %s port %d\n", opts->host,
+           gev_datagram_server_port(server));
+    fflush(stdout);
+    int status = EXIT_SUCCESS;
+    if (gev_datagram_server_serve(server) < 0) {
+        perror("serving");
+        status = EXIT_FAILURE;
+    }
+    printf("%ld datagrams sent back\n", tally.echoed);
+    gev_datagram_server_free(server);
     return status;
 }
 
@@ -195,11 +176,12 @@ int main(int argc, char **argv)
         }
     }
     if (argc != optind && argc != optind + 2) {
+        fputs("a host and a port are needed, or none of them\n", stderr);
         return bad_usage(argv[0]);
     }
     const int status = argc == optind ? serve(&opts, n)
                                       : talk(argv[optind], argv[optind + 1],
                                              n == 0 ? 10 : n, patience);
     gev_hub_close();
-    return status;
+    return end_output(status);
 }

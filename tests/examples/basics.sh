@@ -3,21 +3,6 @@
 # hello, switch, sleepers, threads_vs_greenlets: what they print.
 . "$(dirname "$0")/lib.sh"
 
-for program in hello switch sleepers threads_vs_greenlets; do
-    run 0 "$bin/$program" --help
-    matches out "usage: $program.*"
-    empty err
-    run 2 "$bin/$program" --nonsense
-    empty out
-    run 2 "$bin/$program" nonsense
-    empty out
-    if [ -w /dev/full ]; then
-        status=0
-        "$bin/$program" --help >/dev/full 2>"$tmp/err" || status=$?
-        [ $status -eq 1 ] || fail "a full disk went unnoticed"
-        has err "$program: writing: No space left on device"
-    fi
-done
 run 2 "$bin/sleepers" -s 1e7
 has err "sleepers: -s: '1e7' is not a number from 0 to 3600"
 has err "sleepers: try --help"

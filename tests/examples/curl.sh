@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# fetch_curl: answers, retries, time-outs, the report as JSON, signals; then
-# https from a real nginx with a test CA: 2,000 documents, 100 at once.
+# fetch_curl: answers, retries, time-outs, the report as JSON, saved files, the
+# bar, signals; then https from a real nginx with a test CA: 2,000 documents, 100
+# at once.
 . "$(dirname "$0")/lib.sh"
 fetch=$bin/fetch_curl
 
@@ -61,7 +62,87 @@ assert (report["done"], report["failed"]) == (1, 1), report
 PYTHON
 [ "$(cat "$tmp/json/length")" = "hello world" ] || fail "json/length"
 
-echo "* a signal"
+# Any bytes are a valid report, and UTF-8 stays what it is.
+odd=("$site/quote\"backslash\\" "$site/höhe/€/🙂" $'http://x/\xff\xc3'
+    $'http://x/\xed\xa0\x80\x01\x7f' '' "$site/length")
+run 1 "$fetch" --json -r 0 "${odd[@]}"
+python3 - "$tmp/out" "$site" <<'PYTHON'
+import json
+import sys
+
+site = sys.argv[2]
+report = json.load(open(sys.argv[1], encoding="utf-8"))
+urls = [document["url"] for document in report["documents"]]
+assert urls == [
+    site + '/quote"backslash\\', site + "/höhe/€/🙂", "http://x/\ufffd\ufffd",
+    "http://x/\ufffd\ufffd\ufffd\x01\x7f", "", site + "/length"], urls
+PYTHON
+run 1 "$fetch" -r 0 $'http://x/\e[31m'
+matches err 'http://x/\\x1b\[31m: failed: .*'
+
+echo "* URLs from files"
+printf '%s\r\n\n# a remark\n%s' "$site/length" "$site/chunked" >"$tmp/list"
+run 0 "$fetch" -i "$tmp/list" "$site/close"
+matches out '3 done, 0 failed, 35 bytes in .*'
+status=0
+"$fetch" -i - <"$tmp/list" >"$tmp/out" 2>"$tmp/err" || status=$?
+[ "$status" -eq 0 ] || fail "-i - ended with $status"
+matches out '2 done, 0 failed, 22 bytes in .*'
+run 2 "$fetch" -i /dev/null
+matches err '.*: no URL'
+run 1 "$fetch" -i "$tmp/none" "$site/length"
+matches err '.*/none: No such file or directory'
+run 1 "$fetch" -i "$tmp" "$site/length"
+matches err '.*: Is a directory'
+
+echo "* saved files"
+run 0 "$fetch" -n 3 -o "$tmp/same" "$site/length" "$site/x/../length"
+[ "$(find "$tmp/same" -type f | wc -l)" -eq 6 ] || fail "$(ls -A "$tmp/same")"
+for name in length length.{1..5}; do
+    [ "$(cat "$tmp/same/$name")" = "hello world" ] || fail "$name"
+done
+run 1 "$fetch" -o "$tmp/list" "$site/length"
+matches err '.*/list: Not a directory'
+run 1 "$fetch" -o "$tmp/none/none" "$site/length"
+matches err '.*/none: No such file or directory'
+run 1 bash -c "ulimit -f 1000 && trap '' XFSZ && exec '$fetch' -o '$tmp/small' \
+    '$site/large' '$site/length'"
+matches err "$site/large: failed: saving: File too large"
+[ "$(ls -A "$tmp/small")" = length ] || fail "left: $(ls -A "$tmp/small")"
+if [ -w /dev/full ]; then
+    for option in -q --json; do
+        status=0
+        "$fetch" $option "$site/length" >/dev/full 2>"$tmp/err" || status=$?
+        [ $status -eq 1 ] || fail "a full disk went unnoticed"
+        matches err 'fetch_curl: writing: .*'
+    done
+fi
+
+echo "* the bar, on a terminal"
+python3 - "$fetch" -o "$tmp/bar" "$site/slow" "$site/length" <<'PYTHON' >/dev/null ||
+import os
+import pty
+import sys
+
+shown = b""
+
+
+def read(fd):
+    global shown
+    data = os.read(fd, 1000)
+    shown += data
+    return b"."
+
+
+sys.stdout.flush()
+status = pty.spawn(sys.argv[1:], read, lambda fd: b"")
+assert status == 0, status
+assert b"] 1 of 2, 0 failed, 0.0 MB" in shown, shown
+assert b"2 done, 0 failed" in shown, shown
+PYTHON
+    fail "the bar"
+
+echo "* signals: what is unfinished is reported and removed"
 start stopped "$fetch" -r 0 "$site/slow" "$site/slow" -c 1
 sleep 0.3
 kill -TERM "$pid"
@@ -70,13 +151,17 @@ wait "$pid" || status=$?
 [ "$status" -eq 143 ] || fail "it ended with $status, not by SIGTERM"
 grep -q 'failed: interrupted' "$tmp/stopped.err" || fail "not interrupted"
 grep -q '0 done, 2 failed' "$tmp/stopped" || fail "no summary"
+run 130 timeout --foreground --preserve-status -s INT 0.5 \
+    "$fetch" -r 0 -o "$tmp/int" "$site/stall" "$site/length"
+has err "$site/stall: failed: interrupted"
+[ "$(ls -A "$tmp/int")" = length ] || fail "left: $(ls -A "$tmp/int")"
+run 130 timeout --foreground --preserve-status -s INT 0.5 \
+    "$fetch" --json -r 9 "$site/stall"
+python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$tmp/out" ||
+    fail "not JSON"
 
-nginx=$(PATH=$PATH:/usr/sbin command -v nginx) || {
-    echo "no nginx here: https skipped"
-    exit 0
-}
-mkdir -p "$tmp/prefix" "$tmp/www"
-chmod 755 "$tmp"
+find_nginx || exit 0
+mkdir "$tmp/www"
 for ((i = 0; i < 50; i++)); do
     head -c $((i * 400)) /dev/urandom >"$tmp/www/$i.bin"
 done
@@ -96,48 +181,15 @@ done
     fail "openssl"
 }
 
-# nginx cannot tell which free port it got, so we find one; it may be taken in
-# between, and then we try another.
-for attempt in 1 2 3 4 5; do
-    port=$(python3 -c 'import socket
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])')
-    cat >"$tmp/prefix/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $tmp/prefix/pid;
-error_log stderr;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    client_body_temp_path $tmp/prefix/t1;
-    proxy_temp_path $tmp/prefix/t2;
-    fastcgi_temp_path $tmp/prefix/t3;
-    uwsgi_temp_path $tmp/prefix/t4;
-    scgi_temp_path $tmp/prefix/t5;
-    server {
-        listen 127.0.0.1:$port ssl http2 backlog=1024;
-        server_name localhost;
+answers() {
+    site=https://localhost:$port
+    "$fetch" -q -r 0 --cacert "$tmp/ca.pem" "$site/1.bin"
+}
+start_nginx "ssl http2" "server_name localhost;
         ssl_certificate $tmp/site.pem;
         ssl_certificate_key $tmp/site.key;
-        root $tmp/www;
-    }
-}
-CONF
-    start nginx "$nginx" -e stderr -p "$tmp/prefix" -c "$tmp/prefix/nginx.conf"
-    site=https://localhost:$port
-    for ((i = 0; i < 100 * scale; i++)); do
-        "$fetch" -q -r 0 --cacert "$tmp/ca.pem" "$site/1.bin" \
-            >/dev/null 2>&1 && break 2
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.05
-    done
-    [ $attempt -lt 5 ] || {
-        cat "$tmp/nginx.err" >&2
-        fail "nginx does not start"
-    }
-done
+        location /moved/ { return 302 /1.bin; }
+        location /round/ { return 302 /round/; }" answers
 
 echo "* 2,000 documents by https, 100 at once"
 urls=()
@@ -160,6 +212,12 @@ run 1 "$fetch" -r 0 "$site/1.bin"
 matches err "$site/1.bin: failed: .*certificate.*"
 run 1 "$fetch" -r 0 --cacert "$tmp/ca.pem" "https://127.0.0.1:$port/1.bin"
 matches err ".*failed: .*subject.*name.*"
+
+echo "* redirects"
+run 0 "$fetch" --cacert "$tmp/ca.pem" "$site/moved/"
+matches out "$site/moved/: 200, 400 bytes in [0-9.]+ s, 1 redirects"
+run 1 "$fetch" --cacert "$tmp/ca.pem" "$site/round/"
+matches err "$site/round/: failed: .*redirects.*"
 
 echo "* what is not there is not tried again"
 run 1 "$fetch" --cacert "$tmp/ca.pem" "$site/none"

@@ -59,28 +59,79 @@ start push "$bin/push_server" -k 0.2
 port=$(port_of push)
 talk "$port" "GET / $last\r\n"
 answered 'Content-Type: text/html'
-exec 4<>"/dev/tcp/127.0.0.1/$port" 5<>"/dev/tcp/127.0.0.1/$port"
-for listener in 4 5; do
-    printf 'GET /events HTTP/1.0\r\n\r\n' >&$listener
-    read -r -t 10 line <&$listener
+
+# listen FD [HEADER]: the head, and the first comment.
+listen() {
+    printf 'GET /events HTTP/1.0\r\n%b\r\n' "${2:-}" >&"$1"
+    read -r -t 10 line <&"$1"
     [ "$line" = $'HTTP/1.1 200 OK\r' ] || fail "got '$line'"
-    while read -r -t 10 line <&$listener && [ "$line" != : ]; do
-        : # the first comment follows the head
+    while read -r -t 10 line <&"$1" && [ "$line" != : ]; do
+        :
     done
-done
-talk "$port" "POST /send ${last}Content-Length: 9\r\n\r\nfirst\none"
-answered 'sent to 2'
-for listener in 4 5; do
+}
+
+# next_event FD: to $got, without comments and the number of its id.
+next_event() {
     got=
-    while read -r -t 10 line <&$listener; do
+    while read -r -t 10 line <&"$1"; do
         case $line in
-        '' | :) [ -z "$got" ] || break ;;
+        :) ;;
+        '') [ -z "$got" ] || break ;;
+        id:*) id=${line#id: } got="${got}id|" ;;
         *) got="$got$line|" ;;
         esac
     done
-    [ "$got" = 'event: message|data: first|data: one|' ] || fail "got '$got'"
+}
+
+# wants FD EVENT: and no other, next.
+wants() {
+    next_event "$1"
+    [ "$got" = "$2" ] || fail "$1 got '$got', not '$2'"
+}
+
+say() {
+    talk "$port" "POST /send ${last}Content-Length: ${#1}\r\n\r\n$1"
+}
+
+exec 4<>"/dev/tcp/127.0.0.1/$port" 5<>"/dev/tcp/127.0.0.1/$port"
+for listener in 4 5; do
+    listen "$listener"
+    wants "$listener" 'retry: 500|'
+done
+say 'first
+one'
+answered 'sent to 2'
+for listener in 4 5; do
+    wants "$listener" 'id|data: first|data: one|'
+done
+first=$id
+exec 5<&- 5>&-
+
+echo "* push: what somebody has missed, each once and in order"
+for ((i = 2; i <= 6; i++)); do
+    say "number $i"
+done
+exec 5<>"/dev/tcp/127.0.0.1/$port"
+listen 5 "Last-Event-ID: $first\r\n"
+wants 5 'retry: 500|'
+for listener in 4 5; do
+    for ((i = 2; i <= 6; i++)); do
+        wants "$listener" "id|data: number $i|"
+    done
+done
+[ "$id" -gt "$first" ] || fail "$id is not after $first"
+exec 5<&- 5>&-
+for ((i = 1; i <= 104; i++)); do
+    say "more $i"
+done
+exec 5<>"/dev/tcp/127.0.0.1/$port"
+listen 5 "Last-Event-ID: nonsense\r\n"
+wants 5 'retry: 500|'
+for ((i = 5; i <= 104; i++)); do
+    wants 5 "id|data: more $i|" # the last 100
 done
 exec 5<&- 5>&-
+
 talk "$port" "GET /send $last\r\n"
 answered 'Allow: POST'
 talk "$port" "POST /send ${last}Content-Length: 1001\r\n\r\n$(

@@ -86,3 +86,63 @@ line_of() {
     cat "$tmp/$1" "$tmp/$1.err" >&2
     fail "$1 did not say '$2'"
 }
+
+# free_port: one that is free at the moment.
+free_port() {
+    python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])'
+}
+
+# find_nginx: fails if there is none.
+find_nginx() {
+    nginx=$(PATH=$PATH:/usr/sbin command -v nginx) || {
+        echo "no nginx here: skipped"
+        return 1
+    }
+}
+
+# start_nginx LISTEN SERVER TRY...: one that serves $tmp/www at $port, with more
+# words after its listen and more lines in its server block. It is there when
+# TRY succeeds. It cannot tell which free port it got, so we find one; it may be
+# taken in between, and then we try another.
+start_nginx() {
+    local listen=$1 server=$2 attempt i
+    shift 2
+    mkdir -p "$tmp/prefix" "$tmp/www"
+    chmod 755 "$tmp"
+    for attempt in 1 2 3 4 5; do
+        port=$(free_port)
+        cat >"$tmp/prefix/nginx.conf" <<CONF
+daemon off;
+worker_processes 1;
+pid $tmp/prefix/pid;
+error_log stderr;
+events { worker_connections 1024; }
+http {
+    access_log off;
+    client_body_temp_path $tmp/prefix/t1;
+    proxy_temp_path $tmp/prefix/t2;
+    fastcgi_temp_path $tmp/prefix/t3;
+    uwsgi_temp_path $tmp/prefix/t4;
+    scgi_temp_path $tmp/prefix/t5;
+    default_type application/octet-stream;
+    server {
+        listen 127.0.0.1:$port $listen backlog=1024;
+        root $tmp/www;
+        $server
+    }
+}
+CONF
+        start nginx "$nginx" -e stderr -p "$tmp/prefix" \
+            -c "$tmp/prefix/nginx.conf"
+        for ((i = 0; i < 100 * scale; i++)); do
+            "$@" >/dev/null 2>&1 && return
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.05
+        done
+    done
+    cat "$tmp/nginx.err" >&2
+    fail "nginx does not start"
+}

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# resolve and portscan.
+# resolve, dns_bench and portscan.
 . "$(dirname "$0")/lib.sh"
 resolve=$bin/resolve
+dns_bench=$bin/dns_bench
 portscan=$bin/portscan
 
-for program in resolve portscan; do
+for program in resolve dns_bench portscan; do
     run 0 "$bin/$program" --help
     matches out "usage: $program.*"
     run 2 "$bin/$program" --nonsense
@@ -84,6 +85,54 @@ took_at_most 3000
 has out 'one.example -> 192.0.2.1'
 has out 'a.example: Connection timed out'
 matches err '1 found, 3 failed in .*'
+
+echo "* dns_bench: its own name server"
+run 0 "$dns_bench" -n 3000 -c 300
+empty err
+matches out '3000 look-ups, 300 at once, server 127.0.0.1:[0-9]+ \(its own\)'
+matches out '3000 answered, 0 failed in [0-9.]+ s: [0-9]+ look-ups a second'
+matches out 'ms: p50 [0-9.]+, p90 [0-9.]+, p99 [0-9.]+, max [0-9.]+'
+cat "$tmp/out"
+run 0 "$dns_bench" -6 -n 200
+matches out '200 answered, 0 failed in .*'
+run 0 "$dns_bench" -n 100 -c 50 -d 0.2
+matches out 'ms: p50 [0-9]{3,}\..*'
+took_at_least 400 # two rounds ...
+took_at_most 3000 # ... and not a hundred
+
+echo "* dns_bench: names from a file"
+printf 'a.test A\nno.invalid.\n\n  b.test\tAAAA\r\none.example' >"$tmp/names"
+run 1 "$dns_bench" -f "$tmp/names"
+matches out '3 answered, 1 failed in .*'
+has out 'failed: 1: Name or service not known'
+run 1 "$dns_bench" -f "$tmp/names" -n 400
+matches out '300 answered, 100 failed in .*'
+run 1 "$dns_bench" -f "$tmp/none"
+has err "$tmp/none: No such file or directory"
+run 1 "$dns_bench" -f /dev/null
+has err '/dev/null: no names'
+
+echo "* dns_bench: other name servers"
+run 1 "$dns_bench" -s "127.0.0.1:$silent" -n 20 -c 20 -t 0.3
+has out 'failed: 20: Connection timed out'
+took_at_most 3000
+run 1 "$dns_bench" -s "127.0.0.1:$closed" -n 20
+has out 'failed: 20: Temporary failure in name resolution'
+run 2 "$dns_bench" -s nonsense
+has err "dns_bench: -s: 'nonsense' is no address of a server"
+for bad in '-c 0' '-n 0' '-n 1.5' '-t 0' '-d -1' name; do
+    # shellcheck disable=SC2086
+    run 2 "$dns_bench" $bad
+    empty out
+done
+
+echo "* dns_bench: Ctrl-C"
+start bench "$dns_bench" -d 0.1 -n 1000000
+line_of bench '1000000 look-ups, .*' >/dev/null
+sleep 0.5
+kill -INT "$pid"
+wait "$pid" || fail "dns_bench failed"
+matches bench '[1-9][0-9]* answered, 0 failed in .*'
 
 echo "* portscan"
 export GEV_DNS_SERVERS=127.0.0.1:$closed

@@ -5,12 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 fetch=$bin/fetch
 
-nginx=$(PATH=$PATH:/usr/sbin command -v nginx) || {
-    echo "no nginx here: skipped"
-    exit 77
-}
-mkdir -p "$tmp/prefix" "$tmp/www"
-chmod 755 "$tmp"
+find_nginx || exit 77
+mkdir "$tmp/www"
 
 # 1,000 different ones.
 python3 - "$tmp/www" <<'PYTHON'
@@ -23,47 +19,12 @@ for i in range(1000):
     (pathlib.Path(sys.argv[1]) / f"{i}.bin").write_bytes(data)
 PYTHON
 
-# nginx cannot tell which free port it got, so we find one; it may be taken in
-# between, and then we try another.
-for attempt in 1 2 3 4 5; do
-    port=$(python3 -c 'import socket
-s = socket.socket()
-s.bind(("127.0.0.1", 0))
-print(s.getsockname()[1])')
-    cat >"$tmp/prefix/nginx.conf" <<CONF
-daemon off;
-worker_processes 1;
-pid $tmp/prefix/pid;
-error_log stderr;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    client_body_temp_path $tmp/prefix/t1;
-    proxy_temp_path $tmp/prefix/t2;
-    fastcgi_temp_path $tmp/prefix/t3;
-    uwsgi_temp_path $tmp/prefix/t4;
-    scgi_temp_path $tmp/prefix/t5;
-    default_type application/octet-stream;
-    server {
-        listen 127.0.0.1:$port backlog=1024;
-        root $tmp/www;
-        # The first 9 KB at once, the rest a second later.
-        location /slow/ { alias $tmp/www/; limit_rate 9k; }
-    }
-}
-CONF
-    start nginx "$nginx" -e stderr -p "$tmp/prefix" -c "$tmp/prefix/nginx.conf"
+# A slow document: the first 9 KB at once, the rest a second later.
+answers() {
     site=http://127.0.0.1:$port
-    for ((i = 0; i < 100 * scale; i++)); do
-        "$fetch" -q -t 5 "$site/0.bin" >/dev/null 2>&1 && break 2
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.05
-    done
-    [ $attempt -lt 5 ] || {
-        cat "$tmp/nginx.err" >&2
-        fail "nginx does not start"
-    }
-done
+    "$fetch" -q -t 5 "$site/0.bin"
+}
+start_nginx "" "location /slow/ { alias $tmp/www/; limit_rate 9k; }" answers
 
 echo "* 1,000 documents, 100 at once"
 urls=()

@@ -108,10 +108,39 @@ line_of chat 'client 2 is too slow'
 line_of chat 'client 3 is too slow'
 exec 3<&- 3>&- 4<&- 4>&- 5<&- 5>&-
 
-echo "* chat_server: SIGTERM"
+echo "* chat_server: SIGTERM; what is queued is still sent"
 kill -TERM "$pid"
 wait "$pid" || fail "the server failed"
 line_of chat 'terminated: 5 clients served, 3 of them too slow'
+start last "$bin/chat_server" -q 100000
+port=$(line_of last 'listening on .* port [0-9]+' | grep -o '[0-9]*$')
+timeout 100 python3 - "$port" "$pid" >"$tmp/out" <<'PYTHON'
+import os, signal, socket, sys
+port, pid = map(int, sys.argv[1:])
+N = 10000
+
+def connect():
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.settimeout(60)
+    s.connect(("127.0.0.1", port))
+    return s, s.makefile("rb")
+
+(slow, slow_file), (fast, fast_file) = connect(), connect()
+talker, _ = connect()
+fast.sendall(b"here\n")  # who hears it has been accepted
+slow_file.readline()
+line = b"x" * 900 + b"\n"
+for i in range(N):
+    talker.sendall(line)
+    fast_file.readline()
+os.kill(pid, signal.SIGTERM)
+heard = sum(1 for _ in slow_file)  # until the server closes it
+print(f"{heard} of {N}")
+PYTHON
+has out '10000 of 10000'
+wait "$pid" || fail "the server failed"
+line_of last 'terminated: 3 clients served, 0 of them too slow'
 run 0 "$bin/chat_server" -t 0.05
 has out 'time is over: 0 clients served, 0 of them too slow'
 echo ok

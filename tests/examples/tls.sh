@@ -47,7 +47,7 @@ matches err 'certificate: No such file or directory.*'
 echo "* talking"
 start server "$echo_" -s -C "$tmp/good.pem" -K "$tmp/good.key"
 server=$pid
-port=$(line_of server 'listening on port [0-9]+' | grep -o '[0-9]*$')
+port=$(line_of server 'listening on .* port [0-9]+' | grep -o '[0-9]*$')
 talk 0 "$echo_" -a "$tmp/ca.pem" localhost "$port"
 talk 0 "$echo_" -a "$tmp/ca.pem" 127.0.0.1 "$port"
 talk 0 "$echo_" -i localhost "$port"
@@ -72,7 +72,7 @@ wait "$server" || fail "the server failed"
 
 echo "* client certificates"
 start strict "$echo_" -s -C "$tmp/self.pem" -K "$tmp/self.key" -a "$tmp/ca.pem"
-port=$(line_of strict 'listening on port [0-9]+' | grep -o '[0-9]*$')
+port=$(line_of strict 'listening on .* port [0-9]+' | grep -o '[0-9]*$')
 talk 1 "$echo_" -a "$tmp/self.pem" localhost "$port"
 matches err 'receiving: The TLS protocol failed: .*certificate required'
 talk 0 "$echo_" -a "$tmp/self.pem" -C "$tmp/other.pem" -K "$tmp/other.key" \
