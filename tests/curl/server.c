@@ -3,6 +3,8 @@
 
 #include "support/gev_test.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -240,6 +242,9 @@ static _Noreturn void serve(int listener)
             _exit(1);
         }
         struct connection *c = calloc(1, sizeof(*c));
+        const int on = 1;
+        /* Heads do not wait for the client's word before bodies follow. */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         c->fd = fd;
         c->number = atomic_fetch_add(&connections, 1) + 1;
         if (pthread_create(&thread, &attr, serve_connection, c) != 0) {

@@ -311,6 +311,41 @@ GEV_TEST(callbacks_cannot_park)
     web_stop(p.web);
 }
 
+/* Another handle, which is in no transfer: makes it, changes it, frees it. */
+static size_t handle_others(char *data, size_t size, size_t n, void *arg)
+{
+    CURL **other = arg;
+
+    (void)data;
+    if (*other != NULL) {
+        CURL *copy = curl_easy_duphandle(*other);
+        expect_not_null(copy);
+        curl_easy_cleanup(copy);
+        curl_easy_reset(*other);
+        curl_easy_cleanup(*other);
+        *other = NULL;
+    }
+    return size * n;
+}
+
+GEV_TEST(callbacks_may_free_handles_that_are_done)
+{
+    struct web *web = web_start();
+    struct body b;
+    struct body of_other;
+    CURL *other = handle_for(web_url(web, "/n/1"), &of_other);
+    CURL *easy = handle_for(web_url(web, "/n/10"), &b);
+
+    expect_int_eq(gev_curl_perform(other), CURLE_OK);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, handle_others);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &other);
+    expect_int_eq(gev_curl_perform(easy), CURLE_OK);
+    expect_null(other);
+    curl_easy_cleanup(easy);
+    expect_int_eq(fetch_number(web_url(web, "/connection")), 1);
+    web_stop(web);
+}
+
 static void perform_in_hub(void *arg)
 {
     struct body b;
@@ -389,6 +424,7 @@ int main(void)
         cmocka_unit_test(curls_own_limit_leaves_errno_alone),
         cmocka_unit_test(handle_in_a_transfer_is_refused),
         cmocka_unit_test(callbacks_cannot_park),
+        cmocka_unit_test(callbacks_may_free_handles_that_are_done),
         cmocka_unit_test(hub_and_defers_cannot_perform),
         cmocka_unit_test(callback_may_end_the_transfer),
         cmocka_unit_test(idle_connections_hold_nothing_up),
