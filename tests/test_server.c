@@ -361,7 +361,8 @@ GEV_TEST(closed_when_the_handler_exits)
     gev_server_free(s);
 }
 
-/* SRV7: no descriptor left: it waits, without spinning, and goes on. */
+/* SRV7: no descriptor left: it waits, without spinning, tells who waits, and
+ * goes on. More in test_server_shortage.c. */
 GEV_TEST(out_of_descriptors)
 {
     struct rlimit old;
@@ -382,7 +383,10 @@ GEV_TEST(out_of_descriptors)
     expect_le(after.turns - before.turns, 60);
     expect_uint_eq(gev_server_count(s), 1);
     expect_true(converse(c)); /* the others are served meanwhile */
+    expect_false(converse(late));
+    expect_ok(gev_stream_abort(late));
     expect_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
+    late = dial(s);
     expect_ok(gev_stream_settimeout(late, test_scale(10)));
     expect_true(converse(late));
     expect_ok(gev_stream_close(c));

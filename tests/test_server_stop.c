@@ -122,7 +122,8 @@ GEV_TEST(freed_under_those_who_wait)
     gev_server_free(c[0].s);
     expect_int_eq(gev_joinall(g, 2, GEV_FOREVER), 2);
     expect_int_eq(c[0].rc, 0);
-    expect_int_eq(c[1].rc, 0);
+    expect_int_eq(c[1].rc, -1); /* the client was cut off */
+    expect_int_eq(c[1].error, ETIMEDOUT);
     gev_unrefall(g, 2);
     expect_ok(gev_stream_close(client));
 }

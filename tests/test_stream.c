@@ -652,6 +652,17 @@ GEV_TEST(misuse_is_an_error)
     expect_ok(gev_stream_close(NULL));
     expect_ok(gev_stream_abort(NULL));
     expect_uint_eq(gev_stream_buffered(NULL), 0);
+    /* No buffer, with and without something there. */
+    for (int i = 0; i < 2; i++) {
+        expect_fail(gev_stream_read(s, NULL, 1), EINVAL);
+        expect_fail(gev_stream_read_exactly(s, NULL, 1), EINVAL);
+        expect_fail(gev_stream_write(s, NULL, 1), EINVAL);
+        expect_int_eq(gev_stream_read(s, NULL, 0), 0);
+        expect_int_eq(gev_stream_read_exactly(s, NULL, 0), 0);
+        expect_ok(gev_stream_write(s, NULL, 0));
+        expect_int_eq(gev_send(peer, "xy", 2, 0), 2);
+        expect_int_eq(gev_stream_peek(s, NULL, 2), 2);
+    }
     expect_int_eq(pthread_create(&thread, NULL, use_elsewhere, s), 0);
     expect_int_eq(pthread_join(thread, NULL), 0);
     expect_ok(gev_stream_close(s));

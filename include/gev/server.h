@@ -20,9 +20,11 @@
  *  gev_server_serve(s);
  *  @endcode
  *
- *  Safe by default: a listener is closed at once when the server stops, a
- *  descriptor shortage is waited out without spinning, and the answer of a
- *  handler that returns reaches its client.
+ *  Safe by default: a listener is closed at once when the server stops, and the
+ *  answer of a handler that returns reaches its client. A shortage of
+ *  descriptors is waited out without spinning, in pauses of 10 ms to 1 s. Where
+ *  it outlasts one, those who wait in the backlog are refused by a reset; for
+ *  that, the process keeps a spare descriptor.
  */
 #include <gev/base.h>
 #include <gev/stream.h>
@@ -66,6 +68,20 @@ typedef struct gev_server_opts {
                           one port */
     gev_tls *tls;    /**< a reference is taken; each connection is wrapped
                           before the handler sees it, in its own greenlet */
+    double read_timeout;  /**< of each call that reads a connection, as a whole:
+                               seconds; 0, GEV_FOREVER: none. This and the next
+                               until gev_stream_settimeout() sets another */
+    double write_timeout; /**< of each call that writes, and of the flush in one
+                               that reads; an answer that was not taken in time
+                               is not waited for after the handler's return */
+    double idle_timeout;  /**< how long a connection may be idle, as
+                               gev_server_idle() says: then it is ended as by a
+                               stop. What it reads meanwhile has no other limit.
+                               0: has that of reads; GEV_FOREVER: has none */
+    void (*release)(void *arg); /**< called with the handler's arg when no
+                                     handler will run any more: by
+                                     gev_server_free(), or at the end of the
+                                     handler that called it. It must not park */
 } gev_server_opts;
 
 /** Handles a connection, in a greenlet of its own; it is closed when the
@@ -84,8 +100,10 @@ typedef void (*gev_conn_fn)(gev_stream *conn, const struct sockaddr *peer,
  *  @param opts  NULL: the defaults
  *
  *  Errors:
- *    EINVAL  no function, or options that contradict each other
+ *    EINVAL  no function, or options that contradict each other; a time that is
+ *            negative or NaN
  *    ENOMEM  no memory
+ *    ENOMEM, EMFILE  the thread's hub could not be made
  *  Source: gevent.server.StreamServer (SRV1, SRV5)
  *  @since 0.1
  */
@@ -158,6 +176,7 @@ GEV_API int gev_server_resume(gev_server *s);
 
 /** Closes the listener at once, ends idle connections (gev_server_idle()), lets
  *  the others end for at most @p timeout seconds, kills and joins what is left.
+ *  One whose handler has returned, and whose answer is out, counts as ended.
  *  Called by one of its own handlers, that one counts as killed at its next
  *  park and is not waited for.
  *
@@ -165,7 +184,7 @@ GEV_API int gev_server_resume(gev_server *s);
  *  @return 0 if all ended by themselves, or -1
  *
  *  Errors:
- *    ETIMEDOUT  some had to be killed
+ *    ETIMEDOUT  some had to be killed, by this stop or one beside it
  *    EINVAL     NULL, or NaN
  *    EPERM      another thread's server
  *    and those of any park: what is left has been killed then, not joined
@@ -241,9 +260,11 @@ GEV_API size_t gev_server_count(const gev_server *s);
 GEV_API gev_server *gev_server_of(const gev_stream *conn);
 
 /** Says whether a connection is between requests: a server that stops ends
- *  idle ones at once, whatever they wait for fails with ECANCELED. Said again
- *  of one that is idle already (for a second, say), it gives the memory of
- * empty buffers back: what reads have given out (a line) is not valid any more.
+ *  idle ones at once, whatever they wait for fails with ECANCELED; so it does
+ *  with one that is idle for longer than its idle_timeout. Said again of one
+ *  that is idle already (for a second, say), it gives the memory of empty
+ *  buffers back, TLS's as well (gev_stream_trim()): what reads have given out
+ *  (a line) is not valid any more.
  *
  *  Parks:  no.
  *  @return 0, or -1 on error
@@ -276,8 +297,10 @@ typedef void (*gev_datagram_fn)(gev_datagram_server *s, const void *data,
  *  Owns:   the caller owns it: gev_datagram_server_free().
  *
  *  Errors:
- *    EINVAL  no function, or options that contradict each other
+ *    EINVAL  no function, or options that contradict each other; a time that is
+ *            negative or NaN
  *    ENOMEM  no memory
+ *    ENOMEM, EMFILE  the thread's hub could not be made
  *  Source: gevent.server.DatagramServer (SRV11)
  *  @since 0.1
  */

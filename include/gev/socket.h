@@ -217,7 +217,7 @@ GEV_API int gev_connect(int fd, const struct sockaddr *addr, socklen_t len);
 /** Takes a connection. The errors that concern only the connection, not the
  *  listener (accept(2) lists them), are skipped.
  *
- *  When there is no descriptor left for it (EMFILE and the like) the call
+ *  When there is no descriptor left for one (EMFILE and the like) the call
  *  fails, and the next one on this listener first waits, 10 ms and up to 1 s,
  *  so that a loop that just tries again does not spin.
  *

@@ -9,11 +9,11 @@
  *  A stream may be used by a reader and a writer at the same time. Several
  *  greenlets that read, or several that write, take turns, first come, first
  *  served. Reading waits for the peer only after what was written has been
- *  flushed, so a request needs no flush before its answer is read; over a
- *  descriptor it does not wait for that flush while there is something to read,
- *  so two who read never wait for each other. A read that
- *  fails, also by a timeout or a kill, has lost nothing: what came is there for
- *  the next.
+ *  flushed, so a request needs no flush before its answer is read; it does not
+ *  wait for that flush while there is something to read, so two who read never
+ *  wait for each other (over descriptors, TLS, and all transports that can
+ *  wait for either). A read that fails, also by a timeout or a kill, has lost
+ *  nothing: what came is there for the next.
  *
  *  @code
  *  gev_stream *s = gev_stream_open(fd);
@@ -61,6 +61,16 @@ typedef struct gev_transport {
     void (*cancel)(void *self, int error);
     /** The descriptor below. NULL: there is none. */
     int (*fd)(const void *self);
+    /** Gives back what memory is only needed while bytes go through. This and
+     *  what follows is optional: NULL, or beyond size. */
+    void (*trim)(void *self);
+    /** A write that never parks. -1 with EAGAIN: it would have had to; with
+     *  ENOTSUP: it cannot be done like that. */
+    ssize_t (*try_write)(void *self, const void *buf, size_t n);
+    /** May park, as a read if GEV_READ is asked for, else as a write: until a
+     *  read would give something without parking, or try_write take something.
+     *  Which of them, > 0, or -1 with errno; ENOTSUP: it cannot. */
+    int (*wait)(void *self, int directions);
 } gev_transport;
 
 /** A stream over a descriptor: socket, pipe, terminal. What gev_settimeout()
@@ -188,6 +198,22 @@ GEV_API ssize_t gev_stream_peek(gev_stream *s, const void **data, size_t n);
  */
 GEV_API size_t gev_stream_buffered(const gev_stream *s);
 
+/** Waits, and moves nothing: until a read would give something, or its end or a
+ *  failure (GEV_READ), or the transport take something (GEV_WRITE). It flushes
+ *  nothing.
+ *
+ *  Parks:  unless it is so.
+ *  @param directions  GEV_READ, GEV_WRITE (see gev_wait_fd()), or both
+ *  @return those that are so, at least one; or -1 on error
+ *
+ *  Errors:
+ *    ENOTSUP  the transport cannot wait
+ *    EINVAL   NULL, or no direction
+ *    and those of gev_stream_read()
+ *  @since 0.1
+ */
+GEV_API int gev_stream_wait(gev_stream *s, int directions);
+
 /** @}
  *  @name Writing @{ */
 
@@ -212,6 +238,20 @@ GEV_API size_t gev_stream_buffered(const gev_stream *s);
  *  @since 0.1
  */
 GEV_API int gev_stream_write(gev_stream *s, const void *buf, size_t n);
+
+/** Writes what the transport takes at once, past the buffer: after what is in
+ *  there, of which it takes as much as it can in any case.
+ *
+ *  Parks:  no.
+ *  @return bytes, or -1 on error: nothing of buf was taken then
+ *
+ *  Errors:
+ *    EAGAIN   it would have to wait: gev_stream_wait() for GEV_WRITE
+ *    ENOTSUP  the transport cannot do that
+ *    and those of gev_stream_write()
+ *  @since 0.1
+ */
+GEV_API ssize_t gev_stream_try_write(gev_stream *s, const void *buf, size_t n);
 
 /** Writes several pieces.
  *
@@ -289,6 +329,21 @@ GEV_API int gev_stream_flush(gev_stream *s);
  *  @since 0.1
  */
 GEV_API int gev_stream_settimeout(gev_stream *s, double seconds);
+
+/** Gives back what memory the stream and its transport can do without as long
+ *  as no bytes come: for one that is going to wait for long. The next call that
+ *  reads waits for something before it takes memory again. What reads have
+ * given out (a line) is not valid any more; nothing else is lost.
+ *
+ *  Parks:  no.
+ *  @return 0, or -1 on error
+ *
+ *  Errors:
+ *    EINVAL  NULL
+ *    EPERM   another thread's stream
+ *  @since 0.1
+ */
+GEV_API int gev_stream_trim(gev_stream *s);
 
 /** Flushes, then ends the stream of writes; reads go on. 0 if it has already.
  *

@@ -732,6 +732,11 @@ int gev__sys_realpath(const char *path, char *ret_path)
     return (int)rc;
 }
 
+pid_t gev__sys_getpid(void)
+{
+    return getpid();
+}
+
 unsigned gev__sys_cpus(void)
 {
     cpu_set_t set;

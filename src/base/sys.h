@@ -115,6 +115,7 @@ int gev__sys_fchown(int fd, uid_t uid, gid_t gid);
 int gev__sys_rename(const char *from, const char *to);
 int gev__sys_realpath(const char *path, char *ret_path); /* PATH_MAX bytes */
 
+pid_t gev__sys_getpid(void);  /* cannot fail */
 unsigned gev__sys_cpus(void); /* that this thread may run on; at least 1 */
 /* The two that make up a request: inline, where no test is to fail them. */
 #ifdef GEV_FAULT_INJECTION

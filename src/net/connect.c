@@ -168,6 +168,14 @@ static bool is_famine(int rc)
     return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
 }
 
+/* Without a descriptor the system does not look whether anybody is there. */
+static bool is_anybody_there(int fd)
+{
+    struct pollfd in = {.fd = fd, .events = POLLIN};
+
+    return gev__sys_poll(&in, 1, 0) != 0; /* a failure: as if */
+}
+
 static int accept_until(const struct gev__io *io, struct sockaddr *addr,
                         socklen_t *len)
 {
@@ -178,6 +186,10 @@ static int accept_until(const struct gev__io *io, struct sockaddr *addr,
             gev__sys_accept4(io->fd, addr, len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (rc >= 0) {
             return rc;
+        }
+        if (is_famine(rc) && !is_anybody_there(io->fd)) {
+            set_famine(io->entry, 0); /* for whoever comes next it is new */
+            rc = -EAGAIN;
         }
         if (rc == -EAGAIN) {
             rc = gev__io_wait(io, GEV_READ);
@@ -217,6 +229,13 @@ int gev__accept(struct gev_hub *hub, int fd, struct sockaddr *addr,
         set_famine(io.entry, famine(io.entry) + 1);
     }
     return rc;
+}
+
+unsigned gev__accept_failures(const struct gev_hub *hub, int fd)
+{
+    const struct gev__fd *entry = gev__fd_find(hub, fd);
+
+    return entry == NULL ? 0 : famine(entry);
 }
 
 /* --- public --------------------------------------------------------------- */

@@ -15,7 +15,6 @@
 struct gev_datagram_server {
     struct gev__service service; /* first */
     gev_datagram_fn fn;
-    void *arg;
     size_t max;
     char *buffer; /* of max bytes: what comes next */
 };
@@ -43,7 +42,8 @@ static void *handle(void *arg)
     const struct datagram *d = arg;
     struct gev_datagram_server *s = server_of(d->job.service);
 
-    s->fn(s, d->data, d->n, (const struct sockaddr *)&d->peer, d->len, s->arg);
+    s->fn(s, d->data, d->n, (const struct sockaddr *)&d->peer, d->len,
+          s->service.arg);
     return NULL;
 }
 
@@ -140,13 +140,12 @@ static int make(const gev_server_opts *opts, gev_datagram_fn fn, void *arg,
     if (s == NULL) {
         return -ENOMEM;
     }
-    int rc = gev__service_init(&s->service, &datagram_ops, opts);
+    int rc = gev__service_init(&s->service, &datagram_ops, opts, arg);
     if (rc < 0) {
         gev__free(s);
         return rc;
     }
     s->fn = fn;
-    s->arg = arg;
     s->max = s->service.opts.max_datagram;
     s->max = s->max == 0 ? MAX_DATAGRAM : s->max;
     s->buffer = gev__malloc(s->max);

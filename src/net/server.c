@@ -8,6 +8,7 @@
 #include "hub/fd.h"
 #include "net/service.h"
 #include "net/socket.h"
+#include "net/spare.h"
 #include "net/stream.h"
 
 #include <string.h>
@@ -15,7 +16,6 @@
 struct gev_server {
     struct gev__service service; /* first */
     gev_conn_fn fn;
-    void *arg;
 };
 
 struct connection {
@@ -75,12 +75,14 @@ static void finish(struct connection *c)
     if (s == NULL) {
         return; /* closed by the handler */
     }
-    if (!s->ended && !(s->hub->current->alerts & GEV__ALERT_KILLED) &&
+    const bool stuck = s->stuck; /* it had its time to take the answer */
+    if (!stuck && !s->ended && !(s->hub->current->alerts & GEV__ALERT_KILLED) &&
         gev__stream_shut(s) == 0 && c->job.stream != NULL) {
+        c->job.draining = true;
         drain(s);
     }
     if (c->job.stream != NULL) {
-        gev__stream_close(s, true);
+        gev__stream_close(s, !stuck && !s->stuck);
     }
 }
 
@@ -96,11 +98,27 @@ static void end_connection(struct gev__job *job)
     gev__free(c);
 }
 
+/* 0: none. */
+static double limit_of(double seconds)
+{
+    return seconds == 0 ? GEV_FOREVER : seconds;
+}
+
+/* While it is idle it has a limit for that, where there is one. */
+static void set_limits(gev_stream *s, const gev_server_opts *opts, bool idle)
+{
+    if (!s->own_timeout) {
+        s->reader.timeout =
+            limit_of(idle && opts->idle_timeout > 0 ? 0 : opts->read_timeout);
+        s->writer.timeout = limit_of(opts->write_timeout);
+    }
+}
+
 /* The stream, through TLS if there is. */
 static bool open_stream(struct connection *c)
 {
-    gev_tls *tls = c->job.service->opts.tls;
-
+    const gev_server_opts *opts = &c->job.service->opts;
+    gev_tls *tls = opts->tls;
     gev_stream *s;
 
     if (gev__stream_open(c->job.service->hub, c->fd, &s) < 0) {
@@ -113,6 +131,7 @@ static bool open_stream(struct connection *c)
     if (s != NULL) {
         s->job = &c->job;
         c->job.stream = s;
+        set_limits(s, opts, false);
     }
     return s != NULL;
 }
@@ -123,7 +142,7 @@ static void *handle(void *arg)
     const struct gev_server *s = server_of(c->job.service);
 
     if (open_stream(c)) {
-        s->fn(c->job.stream, (const struct sockaddr *)&c->peer, s->arg);
+        s->fn(c->job.stream, (const struct sockaddr *)&c->peer, s->service.arg);
         finish(c);
     }
     return NULL;
@@ -138,24 +157,15 @@ static bool is_passing(int rc)
            rc == -EPERM || rc == -ECONNABORTED || rc == -EPROTO;
 }
 
-static int receive(struct gev__listener *l)
+static int spawn_connection(struct gev__service *v, int fd,
+                            const struct sockaddr_storage *peer)
 {
-    struct gev__service *v = l->service;
-    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
-    socklen_t len = sizeof(peer);
-    int fd = gev__accept(v->hub, l->fd, (struct sockaddr *)&peer, &len);
-
-    if (fd < 0) {
-        /* gev__accept() waits by itself while descriptors are short. */
-        return !is_passing(fd)                 ? fd
-               : fd == -EPERM || fd == -ENOMEM ? gev__service_rest(v)
-                                               : 0;
-    }
     struct connection *c = gev__calloc(1, sizeof(*c));
     int rc = c == NULL ? -ENOMEM : 0;
+
     if (rc == 0) {
         c->fd = fd;
-        c->peer = peer;
+        c->peer = *peer;
         c->job.end = end_connection;
         rc = gev__service_spawn(v, &c->job, handle, "connection");
     }
@@ -167,17 +177,60 @@ static int receive(struct gev__listener *l)
     return 0;
 }
 
+/* Nothing was accepted. gev__accept() waits by itself while descriptors are
+ * short, before it tries again. So at the second failure the first in the queue
+ * has waited, and none became free: it is better told than left there. */
+static int give_up(struct gev__listener *l, int rc)
+{
+    if (rc == -EMFILE || rc == -ENFILE) {
+        if (gev__accept_failures(l->service->hub, l->fd) > 1) {
+            gev__spare_refuse(l->fd);
+        }
+        return 0;
+    }
+    return !is_passing(rc)                 ? rc
+           : rc == -EPERM || rc == -ENOMEM ? gev__service_rest(l->service)
+                                           : 0;
+}
+
+/* Whether the descriptor was the spare while somebody was about to tell many:
+ * that is worth more than to serve one. */
+static bool is_needed_as_spare(void)
+{
+    return !gev__spare_restore() && gev__spare_is_lost();
+}
+
+static int receive(struct gev__listener *l)
+{
+    struct gev__service *v = l->service;
+    struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
+    socklen_t len = sizeof(peer);
+    int fd = gev__accept(v->hub, l->fd, (struct sockaddr *)&peer, &len);
+
+    if (fd < 0) {
+        return give_up(l, fd);
+    }
+    if (gev__unlikely(is_needed_as_spare())) {
+        gev__reset_at_close(fd);
+        gev__close(v->hub, fd);
+        gev__spare_restore();
+        return 0;
+    }
+    return spawn_connection(v, fd, &peer);
+}
+
 /* --- made and freed ------------------------------------------------------- */
 
 static void release(struct gev__service *v)
 {
+    struct gev_server *s = server_of(v);
     gev_tls *tls = v->opts.tls;
 
     if (tls != NULL) {
         tls_ops(tls)->unref(tls);
     }
     gev__service_fini(v);
-    gev__free(server_of(v));
+    gev__free(s);
 }
 
 static const struct gev__service_ops server_ops = {.type = SOCK_STREAM,
@@ -195,7 +248,7 @@ static int make(const gev_server_opts *opts, gev_conn_fn fn, void *arg,
     if (s == NULL) {
         return -ENOMEM;
     }
-    int rc = gev__service_init(&s->service, &server_ops, opts);
+    int rc = gev__service_init(&s->service, &server_ops, opts, arg);
     if (rc < 0) {
         gev__free(s);
         return rc;
@@ -205,7 +258,6 @@ static int make(const gev_server_opts *opts, gev_conn_fn fn, void *arg,
         tls_ops(tls)->ref(tls);
     }
     s->fn = fn;
-    s->arg = arg;
     *ret_server = s;
     return 0;
 }
@@ -297,7 +349,9 @@ int gev_server_idle(gev_stream *conn, bool idle)
     }
     if (idle && conn->job->idle) {
         gev__stream_trim(conn); /* it has been for a while */
+        return 0;
     }
-    conn->job->idle = idle;
+    gev__job_set_idle(conn->job, idle);
+    set_limits(conn, &conn->job->service->opts, idle);
     return 0;
 }

@@ -30,6 +30,10 @@ int gev__connect_any(struct gev_hub *hub, const struct addrinfo *list,
 int gev__accept(struct gev_hub *hub, int fd, struct sockaddr *addr,
                 socklen_t *len);
 
+/* How many accepts in a row had no descriptor, or no memory, for a connection
+ * that was there. Each but the first waited for one before it tried. */
+unsigned gev__accept_failures(const struct gev_hub *hub, int fd);
+
 /* How many are ready; 0: none until the deadline. */
 int gev__poll(struct gev_hub *hub, struct pollfd *fds, nfds_t n,
               int64_t deadline);

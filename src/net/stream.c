@@ -14,12 +14,12 @@
 
 int gev__stream_start_clock(struct gev__stream_call *call)
 {
-    struct gev_stream *s = call->s;
+    const double timeout = call->side->timeout;
 
-    if (call->scoped || s->timeout == GEV_FOREVER) {
+    if (call->scoped || timeout == GEV_FOREVER) {
         return 0;
     }
-    int rc = gev__scope_begin(s->hub, &call->scope, s->timeout, ETIMEDOUT);
+    int rc = gev__scope_begin(call->s->hub, &call->scope, timeout, ETIMEDOUT);
     call->scoped = rc == 0;
     return rc;
 }
@@ -188,16 +188,54 @@ ssize_t gev__stream_transport_write(struct gev__stream_call *call,
     if (taken <= 0) {
         taken = taken < 0 ? gev__transport_error() : -EIO;
     }
+    s->stuck = taken == -ETIMEDOUT && s->writer.timeout != GEV_FOREVER;
     leave_transport(&s->writer);
     return s->closing ? -EBADF : taken;
 }
 
+ssize_t gev__stream_transport_try(struct gev__stream_call *call,
+                                  const void *buf, size_t n)
+{
+    struct gev_stream *s = call->s;
+
+    if (s->closing || !GEV__TRANSPORT_HAS(s->ops, try_write)) {
+        return s->closing ? -EBADF : -ENOTSUP;
+    }
+    ssize_t taken = s->ops->try_write(s->self, buf, n);
+    if (taken > 0) {
+        return taken;
+    }
+    return taken < 0 ? gev__transport_error() : -EIO;
+}
+
+int gev__stream_transport_wait(struct gev__stream_call *call, int directions)
+{
+    struct gev_stream *s = call->s;
+    struct gev__side *side = directions & GEV_READ ? &s->reader : &s->writer;
+
+    if (s->closing || !GEV__TRANSPORT_HAS(s->ops, wait)) {
+        return s->closing ? -EBADF : -ENOTSUP;
+    }
+    int rc = gev__stream_start_clock(call);
+    if (rc < 0) {
+        return rc;
+    }
+    enter_transport(side);
+    rc = s->ops->wait(s->self, directions);
+    if (rc <= 0) {
+        rc = rc < 0 ? gev__transport_error() : -EIO;
+    }
+    leave_transport(side);
+    return s->closing ? -EBADF : rc;
+}
+
 /* --- making --------------------------------------------------------------- */
 
+/* What follows the first version's table is optional. */
 static bool is_whole(const gev_transport *ops)
 {
-    return ops != NULL && ops->size >= sizeof(*ops) && ops->read != NULL &&
-           ops->write != NULL && ops->close != NULL;
+    return ops != NULL && ops->size >= offsetof(gev_transport, trim) &&
+           ops->read != NULL && ops->write != NULL && ops->close != NULL;
 }
 
 static int make_stream(struct gev_hub *hub, const gev_transport *ops,
@@ -221,7 +259,8 @@ static int make_stream(struct gev_hub *hub, const gev_transport *ops,
     s->ops = ops;
     s->self = self;
     s->hub = hub;
-    s->timeout = GEV_FOREVER;
+    s->reader.timeout = GEV_FOREVER;
+    s->writer.timeout = GEV_FOREVER;
     *ret_s = s;
     return 0;
 }
@@ -372,11 +411,26 @@ void gev__stream_trim(struct gev_stream *s)
         s->in_size = 0;
         s->in_start = 0;
         s->in_end = 0;
+        s->trimmed = true;
     }
     if (s->writer.user == NULL && s->out_start == s->out_end) {
         gev__free(s->out);
         s->out = NULL;
     }
+    if (!s->closing && GEV__TRANSPORT_HAS(s->ops, trim)) {
+        s->ops->trim(s->self);
+    }
+}
+
+static int trim(struct gev_stream *s)
+{
+    const struct gev_hub *hub = gev__hub_get();
+
+    if (hub == NULL || s->hub != hub) {
+        return hub == NULL ? -ENOMEM : -EPERM;
+    }
+    gev__stream_trim(s);
+    return 0;
 }
 
 static int detach(struct gev_stream *s)
@@ -434,8 +488,15 @@ int gev_stream_settimeout(gev_stream *s, double seconds)
     if (s == NULL || isnan(seconds)) {
         return (int)gev__ret(-EINVAL);
     }
-    s->timeout = seconds;
+    s->reader.timeout = seconds;
+    s->writer.timeout = seconds;
+    s->own_timeout = true;
     return 0;
+}
+
+int gev_stream_trim(gev_stream *s)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL : trim(s));
 }
 
 int gev_stream_shutdown(gev_stream *s)

@@ -17,7 +17,10 @@
 #include "hub/cancel.h"
 #include "hub/waitq.h"
 
+#include <gev/hub.h>
 #include <gev/stream.h>
+
+#include <stddef.h>
 
 struct gev__job;
 
@@ -26,6 +29,7 @@ struct gev__side {
     struct gev_greenlet *user;
     struct gev__waitq waiters;
     bool in_transport; /* user is in the transport: to be woken at the end */
+    double timeout;    /* of each call; GEV_FOREVER: none */
     /* What wakes the user of a transport without a cancel; allocated with the
      * stream, for a close must not fail. */
     struct gev__throw *throw;
@@ -36,7 +40,6 @@ struct gev_stream {
     const gev_transport *ops;
     void *self;
     struct gev_hub *hub;
-    double timeout; /* of each call; GEV_FOREVER: none */
     struct gev__side reader;
     struct gev__side writer;
     char *in;
@@ -49,9 +52,12 @@ struct gev_stream {
     size_t out_start;
     size_t out_end;
     unsigned users;
-    bool shut;                   /* no more writes */
-    bool ended;                  /* the last read was at the end */
-    bool closing;                /* new calls fail */
+    bool trimmed;     /* wait before memory is taken to read */
+    bool own_timeout; /* by gev_stream_settimeout(), not the server */
+    bool stuck;       /* the last write took longer than allowed */
+    bool shut;        /* no more writes */
+    bool ended;       /* the last read was at the end */
+    bool closing;     /* new calls fail */
     struct gev_greenlet *closer; /* waits for users == 0; NULL: the last user
                                     frees it */
     struct gev__job *job; /* of the server whose connection it is; NULL */
@@ -62,8 +68,13 @@ int gev__stream_open(struct gev_hub *hub, int fd, struct gev_stream **ret_s);
 int gev__stream_close(struct gev_stream *s, bool flush); /* NULL is fine */
 int gev__stream_shut(struct gev_stream *s);
 
-/* Gives the memory of empty buffers back. */
+/* Gives the memory of empty buffers back, and what the transport has. */
 void gev__stream_trim(struct gev_stream *s);
+
+/* Whether a transport has an operation that is optional. */
+#define GEV__TRANSPORT_HAS(ops, op)                                            \
+    ((ops)->size >= offsetof(gev_transport, op) + sizeof((ops)->op) &&         \
+     (ops)->op != NULL)
 
 /* A call in progress; on the caller's stack. */
 struct gev__stream_call {
@@ -85,6 +96,12 @@ ssize_t gev__stream_transport_read(struct gev__stream_call *call, void *buf,
                                    size_t n);
 ssize_t gev__stream_transport_write(struct gev__stream_call *call,
                                     const void *buf, size_t n);
+
+/* Those that not every transport has: -ENOTSUP. Bytes; the directions that are
+ * ready. */
+ssize_t gev__stream_transport_try(struct gev__stream_call *call,
+                                  const void *buf, size_t n);
+int gev__stream_transport_wait(struct gev__stream_call *call, int directions);
 
 /* Begins the call's time limit, before the first thing that may park. */
 int gev__stream_start_clock(struct gev__stream_call *call);
@@ -114,16 +131,6 @@ static inline int gev__self_to_fd(const void *self)
 {
     return (int)(intptr_t)self;
 }
-
-/* Writes until all is taken or there is something to read, whichever is first:
- * two who have more to say than fits, and read, would else wait for each other.
- * *ret_taken is set in any case; what the descriptor fails with is left to the
- * next write, the park's failures are returned. */
-int gev__fd_push_or_readable(struct gev_hub *hub, int fd, const char *buf,
-                             size_t n, size_t *ret_taken);
-
-/* Parks until there is something to read. */
-int gev__fd_wait_readable(struct gev_hub *hub, int fd);
 
 /* What a transport's function that failed left in errno: -errno. */
 int gev__transport_error(void);

@@ -5,7 +5,6 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "net/service.h"
 
 #include <string.h>
 
@@ -83,6 +82,7 @@ static int make_room(struct gev_stream *s, size_t n)
     }
     s->in = in;
     s->in_size = size;
+    s->trimmed = false;
     return 0;
 }
 
@@ -96,25 +96,18 @@ static int prepare(struct gev__stream_call *call)
     return rc < 0 ? rc : gev__stream_flush_for_read(call->s);
 }
 
-/* A connection between requests waits without a buffer. */
-static int wait_idle(struct gev__stream_call *call)
+/* One that was trimmed waits without a buffer; who could not wait, or not on
+ * such a transport, may try with one. */
+static int wait_trimmed(struct gev__stream_call *call)
 {
     struct gev_stream *s = call->s;
     int rc = gev__stream_start_clock(call);
 
     if (rc < 0 || s->hub->current->alerts != 0) {
-        return rc; /* who could not wait may try */
+        return rc;
     }
-    s->reader.in_transport = true;
-    rc = gev__fd_wait_readable(s->hub, gev__self_to_fd(s->self));
-    s->reader.in_transport = false;
-    return s->closing ? -EBADF : rc;
-}
-
-static bool is_idle(const struct gev_stream *s)
-{
-    return s->in == NULL && s->job != NULL && s->job->idle &&
-           gev__stream_is_fd(s);
+    rc = gev__stream_transport_wait(call, GEV_READ);
+    return rc > 0 || rc == -ENOTSUP ? 0 : rc;
 }
 
 /* Reads more into the buffer: bytes, 0 at the end, -errno. */
@@ -123,8 +116,8 @@ static ssize_t fill(struct gev__stream_call *call)
     struct gev_stream *s = call->s;
     int rc = prepare(call);
 
-    if (rc == 0 && gev__unlikely(is_idle(s))) {
-        rc = wait_idle(call);
+    if (rc == 0 && gev__unlikely(s->trimmed)) {
+        rc = wait_trimmed(call);
     }
     if (rc == 0) {
         rc = make_room(s, ROOM);
@@ -320,7 +313,7 @@ static ssize_t read_all(struct gev__stream_call *call, char **ret_data,
 ssize_t gev_stream_read(gev_stream *s, void *buf, size_t n)
 {
     struct gev__stream_call call;
-    ssize_t rc = begin_read(&call, s);
+    ssize_t rc = buf == NULL && n > 0 ? -EINVAL : begin_read(&call, s);
 
     if (rc == 0) {
         rc = read_some(&call, buf, n);
@@ -333,7 +326,7 @@ ssize_t gev_stream_read_exactly(gev_stream *s, void *buf, size_t n)
 {
     struct gev__stream_call call;
     size_t moved = 0;
-    int rc = begin_read(&call, s);
+    int rc = buf == NULL && n > 0 ? -EINVAL : begin_read(&call, s);
 
     if (rc == 0) {
         rc = read_exactly(&call, buf, n, &moved);
@@ -380,6 +373,28 @@ ssize_t gev_stream_peek(gev_stream *s, const void **data, size_t n)
         gev__stream_end(&call);
     }
     return gev__ret(rc);
+}
+
+static int wait_ready(gev_stream *s, int directions)
+{
+    struct gev__stream_call call;
+    bool reads = (directions & GEV_READ) != 0;
+    int rc = directions == 0 || directions & ~(GEV_READ | GEV_WRITE)
+                 ? -EINVAL
+                 : gev__stream_begin(&call, s, reads ? &s->reader : &s->writer);
+
+    if (rc == 0) {
+        rc = reads && buffered(s) > 0
+                 ? GEV_READ
+                 : gev__stream_transport_wait(&call, directions);
+        gev__stream_end(&call);
+    }
+    return rc;
+}
+
+int gev_stream_wait(gev_stream *s, int directions)
+{
+    return (int)gev__ret(s == NULL ? -EINVAL : wait_ready(s, directions));
 }
 
 size_t gev_stream_buffered(const gev_stream *s)

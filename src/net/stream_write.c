@@ -76,18 +76,40 @@ static bool is_of_peer(int rc)
     return rc == -EPIPE || rc == -ECONNRESET || rc == -EAGAIN;
 }
 
-static int push_or_readable(struct gev__stream_call *call)
+/* What the transport takes without parking; -EAGAIN: not all of it. */
+static int try_flush(struct gev__stream_call *call)
 {
     struct gev_stream *s = call->s;
-    size_t taken;
 
-    s->writer.in_transport = true;
-    int rc = gev__fd_push_or_readable(s->hub, gev__self_to_fd(s->self),
-                                      s->out + s->out_start,
-                                      s->out_end - s->out_start, &taken);
-    s->writer.in_transport = false;
-    advance(s, taken);
-    return s->closing ? -EBADF : rc;
+    while (s->out_start < s->out_end) {
+        ssize_t some = gev__stream_transport_try(call, s->out + s->out_start,
+                                                 s->out_end - s->out_start);
+        if (some < 0) {
+            return (int)some;
+        }
+        advance(s, (size_t)some);
+    }
+    return 0;
+}
+
+/* Writes until all is taken or there is something to read, whichever is first:
+ * two who have more to say than fits, and read, would else wait for each
+ * other. */
+static int push_or_readable(struct gev__stream_call *call)
+{
+    int rc;
+
+    while ((rc = try_flush(call)) == -EAGAIN) {
+        rc = gev__stream_transport_wait(call, GEV_READ | GEV_WRITE);
+        if (rc < 0 || rc & GEV_READ) {
+            return rc < 0 ? rc : 0;
+        }
+    }
+    if (rc == -ENOTSUP) {
+        return gev__stream_flush_out(call);
+    }
+    /* What else the transport fails with, the next write will say. */
+    return rc == -ENOMEM || call->s->closing ? rc : 0;
 }
 
 /* The time is that of the call that reads. */
@@ -102,8 +124,7 @@ int gev__stream_flush_for_read(struct gev_stream *s)
     if (rc < 0) {
         return rc;
     }
-    rc = gev__stream_is_fd(s) ? push_or_readable(&call)
-                              : gev__stream_flush_out(&call);
+    rc = push_or_readable(&call);
     gev__stream_end(&call);
     return is_of_peer(rc) ? 0 : rc;
 }
@@ -125,7 +146,7 @@ static int write_one(struct gev__stream_call *call, const void *buf, size_t n)
 {
     struct gev_stream *s = call->s;
     size_t taken;
-    int rc = make_buffer(s);
+    int rc = buf == NULL && n > 0 ? -EINVAL : make_buffer(s);
 
     if (rc == 0 && n > space(s)) {
         rc = gev__stream_flush_out(call);
@@ -141,6 +162,27 @@ static int write_one(struct gev__stream_call *call, const void *buf, size_t n)
         s->out_end += n;
     }
     return 0;
+}
+
+static ssize_t try_write(gev_stream *s, const void *buf, size_t n)
+{
+    struct gev__stream_call call;
+
+    if (!GEV__TRANSPORT_HAS(s->ops, try_write)) {
+        return -ENOTSUP;
+    }
+    if (s->writer.user != NULL) {
+        return -EAGAIN; /* it would have to wait for its turn */
+    }
+    ssize_t rc = begin_write(&call, s);
+    if (rc == 0) {
+        rc = try_flush(&call);
+        if (rc == 0 && n > 0) {
+            rc = gev__stream_transport_try(&call, buf, n);
+        }
+        gev__stream_end(&call);
+    }
+    return rc;
 }
 
 static int write_pieces(struct gev__stream_call *call, const struct iovec *iov,
@@ -277,6 +319,11 @@ int gev_stream_write(gev_stream *s, const void *buf, size_t n)
         gev__stream_end(&call);
     }
     return (int)gev__ret(rc);
+}
+
+ssize_t gev_stream_try_write(gev_stream *s, const void *buf, size_t n)
+{
+    return gev__ret(s == NULL ? -EINVAL : try_write(s, buf, n));
 }
 
 int gev_stream_writev(gev_stream *s, const struct iovec *iov, int n)

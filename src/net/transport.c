@@ -53,43 +53,26 @@ static ssize_t write_fd(void *self, const void *buf, size_t n)
     return gev__ret(rc < 0 ? rc : gev__io_write(&io, false, try_write, &span));
 }
 
-int gev__fd_push_or_readable(struct gev_hub *hub, int fd, const char *buf,
-                             size_t n, size_t *ret_taken)
+static ssize_t try_write_fd(void *self, const void *buf, size_t n)
 {
     struct gev__io io;
-    size_t taken = 0;
-    int rc = gev__io_begin(&io, hub, fd);
+    int rc = gev__io_begin(&io, gev__thread_hub, gev__self_to_fd(self));
 
-    while (rc == 0 && taken < n) {
-        ssize_t some = gev__io_try_write(&io, buf + taken, n - taken);
-        if (some != -EAGAIN) {
-            taken += some > 0 ? (size_t)some : 0;
-            if (some <= 0) {
-                break; /* the next write will say so */
-            }
-        } else if (io.deadline == 0) {
-            break; /* one try is what its timeout allows */
-        } else {
-            rc = gev__fd_wait(hub, io.entry, GEV_READ | GEV_WRITE, io.deadline);
-            if (rc > 0) {
-                bool readable = (rc & GEV_READ) != 0;
-                rc = 0;
-                if (readable) {
-                    break;
-                }
-            }
-        }
-    }
-    *ret_taken = taken;
-    return rc;
+    return gev__ret(rc < 0 ? rc : gev__io_try_write(&io, buf, n));
 }
 
-int gev__fd_wait_readable(struct gev_hub *hub, int fd)
+/* With a timeout of 0, one try is all that is allowed. */
+static int wait_fd(void *self, int directions)
 {
     struct gev__io io;
-    int rc = gev__io_begin(&io, hub, fd);
+    int rc = gev__io_begin(&io, gev__thread_hub, gev__self_to_fd(self));
 
-    return rc < 0 ? rc : gev__io_wait(&io, GEV_READ);
+    if (rc == 0) {
+        rc = io.deadline == 0
+                 ? -EAGAIN
+                 : gev__fd_wait(io.hub, io.entry, directions, io.deadline);
+    }
+    return (int)gev__ret(rc);
 }
 
 static int shut_fd(void *self)
@@ -118,4 +101,6 @@ const gev_transport gev__fd_transport = {.size = sizeof(gev_transport),
                                          .shutdown = shut_fd,
                                          .close = close_fd,
                                          .cancel = cancel_fd,
-                                         .fd = fd_itself};
+                                         .fd = fd_itself,
+                                         .try_write = try_write_fd,
+                                         .wait = wait_fd};
