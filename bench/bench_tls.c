@@ -151,6 +151,7 @@ static void serve_plain(const int listeners[], int n)
                 add_peer(epoll, listeners[0], ctx);
             } else if (!echo_plain(p)) {
                 int fd = SSL_get_fd(p->ssl);
+                (void)SSL_shutdown(p->ssl); /* as it has to be said */
                 SSL_free(p->ssl);
                 close(fd);
                 free(p);

@@ -146,7 +146,8 @@ GEV_API gev_tls *gev_tls_ref(gev_tls *t);
 GEV_API void gev_tls_unref(gev_tls *t);
 
 /** Reads certificate, key and authorities anew, from the same files: for the
- *  connections to come. On failure all stays as it is.
+ *  connections to come. On failure all stays as it is. Sessions that were made
+ *  with the old authorities are not resumed.
  *
  *  Parks:  no, but reads the files.
  *  Thread: any thread.

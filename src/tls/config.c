@@ -184,10 +184,21 @@ static void set_verification(struct gev_tls *t, SSL_CTX *ctx)
     SSL_CTX_set_cert_verify_callback(ctx, gev__tls_verify, NULL);
 }
 
+/* Sessions of another name are not resumed: whoever verifies clients has a new
+ * one when the authorities may have changed. */
+static int name_sessions(struct gev_tls *t)
+{
+    unsigned char name[16];
+    int n = BIO_snprintf((char *)name, sizeof(name), "gev %x", t->reloads);
+
+    return SSL_CTX_set_session_id_context(t->ctx, name, (unsigned)n) == 1
+               ? 0
+               : -ENOMEM;
+}
+
 /* Tickets are all a server needs: it keeps no sessions itself. */
 static int set_sessions(struct gev_tls *t, SSL_CTX *ctx)
 {
-    static const unsigned char name[] = "gev";
     long mode = SSL_SESS_CACHE_OFF;
 
     if (t->flags & GEV_TLS_NO_SESSIONS) {
@@ -202,9 +213,7 @@ static int set_sessions(struct gev_tls *t, SSL_CTX *ctx)
         SSL_CTX_sess_set_new_cb(ctx, keep_session);
     }
     SSL_CTX_set_session_cache_mode(ctx, mode);
-    return SSL_CTX_set_session_id_context(ctx, name, sizeof(name) - 1) == 1
-               ? 0
-               : -ENOMEM;
+    return name_sessions(t);
 }
 
 static int set_protocols(struct gev_tls *t, SSL_CTX *ctx, int min_version,
@@ -360,7 +369,8 @@ static int take_files(struct gev_tls *t, SSL_CTX *fresh)
     if (t->sessions != NULL) {
         gev__tls_sessions_clear(t->sessions);
     }
-    return 0;
+    t->reloads++;
+    return t->is_server && verifies(t) ? name_sessions(t) : 0;
 }
 
 static int reload(struct gev_tls *t)

@@ -120,15 +120,21 @@ static void set_nodelay(const gev_stream *lower)
     }
 }
 
-static void note_alpn(struct gev__tls_conn *conn)
+static int note_alpn(struct gev__tls_conn *conn)
 {
     const unsigned char *name = NULL;
     unsigned n = 0;
 
     SSL_get0_alpn_selected(conn->ssl, &name, &n);
-    if (n > 0 && n < sizeof(conn->alpn)) {
-        memcpy(conn->alpn, name, n);
+    if (n == 0) {
+        return 0;
     }
+    conn->alpn = OPENSSL_zalloc(n + 1); /* with a NUL */
+    if (conn->alpn == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(conn->alpn, name, n);
+    return 0;
 }
 
 static int shake_hands(struct gev__tls_conn *conn)
@@ -143,10 +149,7 @@ static int shake_hands(struct gev__tls_conn *conn)
     if (gev_timeout_end(&limit) && rc == -ETIMEDOUT) {
         gev__tls_set_reason("the handshake took longer than %g s", seconds);
     }
-    if (rc == 0) {
-        note_alpn(conn);
-    }
-    return rc;
+    return rc < 0 ? rc : note_alpn(conn);
 }
 
 /* Lets the alert arrive. */
@@ -379,7 +382,7 @@ const char *gev_tls_alpn(const gev_stream *s)
 {
     const struct gev__tls_conn *conn = conn_of(s);
 
-    if (conn != NULL && conn->alpn[0] != '\0') {
+    if (conn != NULL && conn->alpn != NULL) {
         return conn->alpn;
     }
     return give_null(conn == NULL ? -ENOTSUP : 0);

@@ -3,19 +3,22 @@
 #define GEV_TLS_TLS_H
 
 /* The inside of gev-tls: config.c has configurations, session.c what clients
- * remember of servers, conn.c a connection and its transport, handshake.c how
- * it begins and ends, reason.c what went wrong.
+ * remember of servers, conn.c a connection and its transport, wire.c the way
+ * between it and the lower stream, handshake.c how it begins and ends, reason.c
+ * what went wrong.
  *
  * Functions here return >= 0 or -errno, as everywhere in gev; what comes from
  * gev's public functions is turned round by gev__tls_error().
  *
  *   invariant: no greenlet parks between the beginning and the end of a call of
  *              OpenSSL. OpenSSL reads from the lower stream's buffer and writes
- *              to conn->out; waiting is done by wait_for_input() and pump().
+ *              to conn->out, or tries to write to lower; waiting is done by
+ *              gev__tls_wait() and gev__tls_pump().
  *   invariant: OpenSSL's error queue, which is the thread's, is empty before
  *              each of its calls, and read and emptied before anybody parks.
  *   invariant: the bytes OpenSSL makes go out in their order: conn->sending,
- *              then conn->out; who holds conn->pumping takes from them. */
+ *              then conn->out; if somebody holds conn->pumping, nobody else
+ *              takes from them. */
 
 #include <gev.h>
 #include <gev/tls.h>
@@ -44,6 +47,7 @@ struct gev_tls {
     char *key_file;
     unsigned char *alpn; /* as on the wire; NULL: none */
     unsigned alpn_length;
+    unsigned reloads;
     pthread_mutex_t lock; /* of ctx's certificate and store, and of sessions */
     SSL_CTX *ctx;
     struct gev__tls_sessions *sessions; /* of clients; NULL: none are kept */
@@ -109,13 +113,15 @@ struct gev__tls_conn {
     int broken;       /* -errno of all calls after a failure of OpenSSL's */
     int unwritable;   /* -errno of writes after a failure of lower's */
     bool dirty;       /* lower has not been flushed */
+    bool is_nested;   /* lower is TLS, too */
+    bool direct;      /* OpenSSL's records may go to lower at once */
     bool ended;       /* lower is at its end */
     bool said_goodbye;
     bool keep_lower; /* at the close */
     bool no_memory;  /* in a callback of OpenSSL's */
     int wrong_name;  /* what verification has found, X509_V_ERR_*; 0: nothing */
     char *server;    /* under which sessions are kept; NULL: they are not */
-    char alpn[256];
+    char *alpn;      /* agreed; NULL: none */
 };
 
 extern const gev_transport gev__tls_transport
@@ -133,6 +139,42 @@ void gev__tls_conn_free(struct gev__tls_conn *conn);
 
 /* The handshake, to its end: parks. */
 int gev__tls_shake_hands(struct gev__tls_conn *conn);
+
+/* --- the way to the lower stream ------------------------------------------ */
+
+/* A BIO over lower and conn->out that never waits; NULL: no memory. */
+BIO *gev__tls_new_bio(struct gev__tls_conn *conn);
+
+bool gev__tls_has_output(const struct gev__tls_conn *conn);
+
+/* Room in conn->out; false: no memory. */
+bool gev__tls_reserve(struct gev__tls_conn *conn, size_t n);
+
+/* Sends what goes out at once. -EAGAIN: not all does, or somebody else is at
+ * it; -ENOTSUP: lower cannot do that. */
+int gev__tls_push(struct gev__tls_conn *conn);
+
+/* Sends all: parks. */
+int gev__tls_pump(struct gev__tls_conn *conn, struct gev__tls_parked *parked);
+
+/* An alert before the end goes out if it can at once. */
+void gev__tls_push_alert(struct gev__tls_conn *conn,
+                         struct gev__tls_parked *parked);
+
+/* Sends what goes out at once, then parks until lower has what OpenSSL misses,
+ * is at its end, or takes some of the output, if there is any that nobody else
+ * sends. */
+int gev__tls_wait(struct gev__tls_conn *conn, struct gev__tls_parked *parked);
+
+/* Wakes who is parked in the connection. */
+void gev__tls_cancel(struct gev__tls_conn *conn, int error);
+
+/* Failures of lower that no second try will mend. */
+bool gev__tls_is_final(int rc);
+
+/* All buffers; those that are empty. */
+void gev__tls_free_buffers(struct gev__tls_conn *conn);
+void gev__tls_trim_buffers(struct gev__tls_conn *conn);
 
 /* --- reasons -------------------------------------------------------------- */
 

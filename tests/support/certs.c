@@ -44,6 +44,22 @@ static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
     X509_EXTENSION_free(e);
 }
 
+/* A DNS name of n bytes, whatever they are. */
+static void add_raw_name(X509 *cert, const char *name, int n)
+{
+    GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+    GENERAL_NAME *g = GENERAL_NAME_new();
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    require(names != NULL && g != NULL && text != NULL &&
+                ASN1_STRING_set(text, name, n) == 1,
+            "no memory");
+    GENERAL_NAME_set0_value(g, GEN_DNS, text);
+    require(sk_GENERAL_NAME_push(names, g) > 0 &&
+                X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, 0) == 1,
+            name);
+    GENERAL_NAMES_free(names);
+}
+
 static void set_name(X509 *cert, const char *name)
 {
     X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
@@ -111,6 +127,73 @@ static void make(const struct identity *issuer, const char *name,
     free_identity(id);
 }
 
+/* For "localhost", a NUL, and more; in the subject as well. */
+static void make_nul(const struct identity *ca)
+{
+    static const char name[] = "localhost\0.evil.example";
+    struct identity id = issue(ca, "nul", "email:nobody", -DAY, DAY);
+    int at = X509_get_ext_by_NID(id.cert, NID_subject_alt_name, -1);
+    X509_EXTENSION_free(X509_delete_ext(id.cert, at));
+    add_raw_name(id.cert, name, sizeof(name) - 1);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(id.cert), "CN",
+                               MBSTRING_ASC, (const unsigned char *)name,
+                               sizeof(name) - 1, -1, 0);
+    require(X509_sign(id.cert, ca->key, EVP_sha256()) > 0, "signing");
+    save("nul", id, NULL);
+    free_identity(id);
+}
+
+/* A good one that was issued for one purpose only. */
+static void make_for(const struct identity *ca, const char *name,
+                     const char *purpose)
+{
+    struct identity id = issue(ca, name, "DNS:localhost", -DAY, DAY);
+    add_extension(id.cert, ca->cert, NID_ext_key_usage, purpose);
+    require(X509_sign(id.cert, ca->key, EVP_sha256()) > 0, "signing");
+    save(name, id, NULL);
+    free_identity(id);
+}
+
+/* By a good one, which is no authority. */
+static void make_unauthorized(const struct identity *ca)
+{
+    struct identity middle = issue(ca, "middle", "DNS:localhost", -DAY, DAY);
+    struct identity end = issue(&middle, "end", "DNS:localhost", -DAY, DAY);
+    save("unauthorized", end, middle.cert);
+    free_identity(middle);
+    free_identity(end);
+}
+
+/* A certificate, and the list that takes it back, behind its authority. */
+static void make_revoked(const struct identity *ca)
+{
+    struct identity id = issue(ca, "revoked", "DNS:localhost", -DAY, DAY);
+    X509_CRL *crl = X509_CRL_new();
+    X509_REVOKED *entry = X509_REVOKED_new();
+    ASN1_TIME *last = X509_gmtime_adj(NULL, -DAY);
+    ASN1_TIME *next = X509_gmtime_adj(NULL, DAY);
+    require(crl != NULL && entry != NULL && last != NULL && next != NULL,
+            "no memory");
+    X509_CRL_set_version(crl, 1);
+    X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->cert));
+    X509_CRL_set1_lastUpdate(crl, last);
+    X509_CRL_set1_nextUpdate(crl, next);
+    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(id.cert));
+    X509_REVOKED_set_revocationDate(entry, last);
+    require(X509_CRL_add0_revoked(crl, entry) == 1 &&
+                X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0,
+            "crl");
+    save("revoked", id, NULL);
+    FILE *f = create("ca-crl", ".pem");
+    PEM_write_X509(f, ca->cert);
+    PEM_write_X509_CRL(f, crl);
+    fclose(f);
+    ASN1_TIME_free(last);
+    ASN1_TIME_free(next);
+    X509_CRL_free(crl);
+    free_identity(id);
+}
+
 static void make_chain(const struct identity *ca)
 {
     struct identity middle = issue(ca, "middle", NULL, -DAY, DAY);
@@ -156,6 +239,14 @@ static void make_all(void)
     make(&ca, "client", "email:somebody@test.example", -DAY, DAY);
     make(&unknown, "rogue", "DNS:localhost", -DAY, DAY);
     make(NULL, "self", "DNS:localhost", -DAY, DAY);
+    make(&ca, "partial", "DNS:l*host,DNS:*,DNS:127.0.0.1", -DAY, DAY);
+    make(&unknown, "stranger", "email:somebody@test.example", -DAY, DAY);
+    save("unknown", unknown, NULL);
+    make_nul(&ca);
+    make_for(&ca, "for-clients", "clientAuth");
+    make_for(&ca, "for-servers", "serverAuth");
+    make_unauthorized(&ca);
+    make_revoked(&ca);
     make_chain(&ca);
     free_identity(ca);
     free_identity(unknown);

@@ -14,7 +14,13 @@
  *   both     for other.example, until yesterday
  *   chain    for localhost, by an intermediate authority, which is in the file
  *   broken   for localhost, by that authority, which is not in the file
+ *   partial  for l*host and *, which match nothing, and the name 127.0.0.1
+ *   nul      for localhost, a NUL, .evil.example
+ *   revoked  for localhost; ca-crl.pem has the authority and takes it back
+ *   unauthorized  for localhost, by one that is no authority
+ *   for-clients, for-servers  for localhost, and one purpose only
  *   client   for clients
+ *   stranger for clients, by the authority unknown
  *   rogue    for localhost, and for clients: by an authority nobody knows
  *   self     for localhost, signed by itself */
 

@@ -70,12 +70,44 @@ GEV_TEST(bad_certificates_are_refused)
         {"good", "a.b.test.example", GEV_ETLSNAME, "hostname mismatch"},
         {"good", "127.0.0.2", GEV_ETLSNAME, "IP address mismatch"},
         {"good", "::2", GEV_ETLSNAME, "IP address mismatch"},
+        {"partial", "localhost", GEV_ETLSNAME, "hostname mismatch"},
+        {"partial", "127.0.0.1", GEV_ETLSNAME, "IP address mismatch"},
+        {"nul", "localhost", GEV_ETLSNAME, "hostname mismatch"},
+        {"unauthorized", "localhost", GEV_ETLSCERT, "invalid CA"},
+        {"for-clients", "localhost", GEV_ETLSCERT, "purpose"},
         /* It does not verify, for whatever name. */
         {"both", "localhost", GEV_ETLSCERT, "certificate has expired"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         expect_refused(&cases[i]);
     }
+}
+
+/* The list of what was taken back lies beside the authority that says so. */
+GEV_TEST(revoked_certificates_are_refused_if_configured)
+{
+    gev_tls *server = make_server("revoked", 0);
+    gev_tls *good = make_server("good", 0);
+    gev_tls_opts o = {.size = sizeof(o), .ca_file = certs_path("ca-crl.pem")};
+    gev_tls *client = gev_tls_client(&o);
+    struct pair p = shake(client, server, "localhost");
+    expect_not_null(p.client.s); /* nobody asked for it */
+    close_pair(&p);
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(gev_tls_ctx(client)),
+                                X509_V_FLAG_CRL_CHECK);
+    for (int i = 0; i < 2; i++) {
+        p = shake(client, server, "localhost");
+        expect_int_eq(p.client.error, GEV_ETLSCERT);
+        expect_str_eq(p.client.reason, "certificate revoked");
+        close_pair(&p);
+        p = shake(client, good, "localhost");
+        expect_not_null(p.client.s);
+        close_pair(&p);
+        expect_ok(gev_tls_reload(client));
+    }
+    gev_tls_unref(server);
+    gev_tls_unref(good);
+    gev_tls_unref(client);
 }
 
 GEV_TEST(a_chain_is_followed)
@@ -164,15 +196,6 @@ GEV_TEST(the_name_is_told_and_addresses_are_not)
 
 /* --- client certificates -------------------------------------------------- */
 
-static gev_tls *make_client_with(const char *cert, const char *key)
-{
-    gev_tls_opts o = {.size = sizeof(o),
-                      .ca_file = certs_path("ca.pem"),
-                      .cert_file = certs_path(cert),
-                      .key_file = certs_path(key)};
-    return gev_tls_client(&o);
-}
-
 GEV_TEST(client_certificates_are_verified)
 {
     gev_tls *server = make_server("good", GEV_TLS_CLIENT_CERT);
@@ -207,6 +230,52 @@ GEV_TEST(client_certificates_are_verified)
     gev_tls_unref(rogue);
 }
 
+/* In TLS 1.2 the refusal comes within the handshake, in 1.3 after it. */
+GEV_TEST(clients_are_told_why_they_are_refused)
+{
+    static const struct {
+        const char *cert; /* NULL: none */
+        const char *reason;
+    } cases[] = {{NULL, "alert"},
+                 {"stranger", "alert unknown ca"},
+                 {"expired", "alert certificate expired"},
+                 {"for-servers", "alert"}};
+    gev_tls *server = make_server("good", GEV_TLS_CLIENT_CERT);
+    for (int i = 0; i < 8; i++) {
+        const char *name = cases[i / 2].cert;
+        char cert[64];
+        char key[64];
+        char c;
+        snprintf(cert, sizeof(cert), "%s.pem", name);
+        snprintf(key, sizeof(key), "%s.key", name);
+        gev_tls *client =
+            name == NULL ? make_client(0) : make_client_with(cert, key);
+        test_note("%s, 1.%d", name, 2 + i % 2);
+        SSL_CTX_set_max_proto_version(gev_tls_ctx(client),
+                                      i % 2 ? TLS1_3_VERSION : TLS1_2_VERSION);
+        struct pair p = shake(client, server, "localhost");
+        expect_int_eq(p.server.error, GEV_ETLSCERT);
+        expect_true(p.server.reason[0] != '\0');
+        expect_true((p.client.s != NULL) == (i % 2 == 1));
+        if (p.client.s != NULL) {
+            /* What it has said already is said in vain, and costs nothing. */
+            (void)gev_stream_printf(p.client.s, "hello\n");
+            expect_fail(gev_stream_read(p.client.s, &c, 1), GEV_ETLS);
+            snprintf(p.client.reason, sizeof(p.client.reason), "%s",
+                     gev_tls_reason());
+        } else {
+            expect_int_eq(p.client.error, GEV_ETLS);
+        }
+        if (strstr(p.client.reason, cases[i / 2].reason) == NULL) {
+            expect_str_eq(p.client.reason, cases[i / 2].reason);
+        }
+        close_pair(&p);
+        gev_tls_unref(client);
+    }
+    test_note(NULL);
+    gev_tls_unref(server);
+}
+
 /* With authorities, but without the flag: none, or a good one. */
 GEV_TEST(client_certificates_may_be_left_out)
 {
@@ -226,315 +295,6 @@ GEV_TEST(client_certificates_may_be_left_out)
     gev_tls_unref(server);
     gev_tls_unref(nobody);
     gev_tls_unref(rogue);
-}
-
-/* --- versions, ALPN, sessions --------------------------------------------- */
-
-static gev_tls *make_with(bool server, int version, const char *alpn,
-                          const char *ciphers)
-{
-    gev_tls_opts o = {.size = sizeof(o),
-                      .ca_file = server ? NULL : certs_path("ca.pem"),
-                      .cert_file = server ? certs_path("good.pem") : NULL,
-                      .key_file = server ? certs_path("good.key") : NULL,
-                      .alpn = alpn,
-                      .ciphers = ciphers,
-                      .min_version = version};
-    return server ? gev_tls_server(&o) : gev_tls_client(&o);
-}
-
-GEV_TEST(versions_and_ciphers)
-{
-    gev_tls *client =
-        make_with(false, 12, NULL, "ECDHE-ECDSA-CHACHA20-POLY1305");
-    gev_tls *server = make_with(true, 13, NULL, NULL);
-    struct pair p = shake(client, server, "localhost");
-    expect_str_eq(gev_tls_version(p.client.s), "TLSv1.3");
-    expect_str_eq(gev_tls_version(p.server.s), "TLSv1.3");
-    expect_true(strncmp(gev_tls_cipher(p.client.s), "TLS_", 4) == 0);
-    close_pair(&p);
-    SSL_CTX_set_max_proto_version(gev_tls_ctx(client), TLS1_2_VERSION);
-    p = shake(client, server, "localhost");
-    expect_int_eq(p.client.error, GEV_ETLS);
-    expect_int_eq(p.server.error, GEV_ETLS);
-    expect_true(strstr(p.client.reason, "version") != NULL);
-    gev_tls_unref(server);
-    server = make_with(true, 0, NULL, NULL);
-    p = shake(client, server, "localhost");
-    expect_str_eq(gev_tls_version(p.client.s), "TLSv1.2");
-    expect_str_eq(gev_tls_cipher(p.client.s), "ECDHE-ECDSA-CHACHA20-POLY1305");
-    close_pair(&p);
-    /* Nothing older, whatever the peer says. */
-    SSL_CTX_set_max_proto_version(gev_tls_ctx(client), TLS1_1_VERSION);
-    SSL_CTX_set_min_proto_version(gev_tls_ctx(client), TLS1_VERSION);
-    SSL_CTX_set_security_level(gev_tls_ctx(client), 0);
-    p = shake(client, server, "localhost");
-    expect_int_eq(p.server.error, GEV_ETLS);
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-}
-
-/* SSL6 */
-GEV_TEST(application_protocols)
-{
-    gev_tls *both = make_with(false, 0, "h2,http/1.1", NULL);
-    gev_tls *none = make_with(false, 0, NULL, NULL);
-    gev_tls *odd = make_with(false, 0, "gopher", NULL);
-    gev_tls *server = make_with(true, 0, "http/1.1,h2", NULL);
-    struct pair p = shake(both, server, "localhost");
-    expect_str_eq(gev_tls_alpn(p.client.s), "http/1.1"); /* its choice */
-    expect_str_eq(gev_tls_alpn(p.server.s), "http/1.1");
-    close_pair(&p);
-    p = shake(none, server, "localhost");
-    errno = EIO;
-    expect_null(gev_tls_alpn(p.client.s));
-    expect_int_eq(errno, 0);
-    close_pair(&p);
-    p = shake(odd, server, "localhost");
-    expect_int_eq(p.client.error, GEV_ETLS);
-    expect_true(strstr(p.client.reason, "no application protocol") != NULL);
-    close_pair(&p);
-    gev_tls_unref(both);
-    gev_tls_unref(none);
-    gev_tls_unref(odd);
-    gev_tls_unref(server);
-}
-
-/* Whether the n-th connection was resumed; each talks a little. */
-static bool resumes(gev_tls *client, gev_tls *server, const char *host)
-{
-    struct pair p = shake(client, server, host);
-    bool resumed = gev_tls_resumed(p.client.s);
-    expect_true(resumed == gev_tls_resumed(p.server.s));
-    expect_true(converse(p.client.s, p.server.s));
-    close_pair(&p);
-    return resumed;
-}
-
-/* SSL6 */
-GEV_TEST(sessions_are_resumed)
-{
-    for (int version = 12; version <= 13; version++) {
-        test_note("1.%d", version - 10);
-        gev_tls *client = make_client(0);
-        gev_tls *server = make_server("good", 0);
-        SSL_CTX_set_max_proto_version(gev_tls_ctx(client),
-                                      version == 12 ? TLS1_2_VERSION
-                                                    : TLS1_3_VERSION);
-        expect_false(resumes(client, server, "localhost"));
-        expect_true(resumes(client, server, "localhost"));
-        expect_true(resumes(client, server, "localhost"));
-        expect_false(resumes(client, server, "127.0.0.1")); /* another */
-        for (int i = 0; i < 10; i++) {
-            expect_true(resumes(client, server, "localhost"));
-        }
-        /* Another server of that name does not know it. */
-        gev_tls *unknown = make_server("good", 0);
-        expect_false(resumes(client, unknown, "localhost"));
-        gev_tls_unref(unknown);
-        gev_tls_unref(server);
-        gev_tls_unref(client);
-    }
-    test_note(NULL);
-}
-
-GEV_TEST(sessions_may_be_off)
-{
-    gev_tls *client = make_client(GEV_TLS_NO_SESSIONS);
-    gev_tls *server = make_server("good", 0);
-    expect_false(resumes(client, server, "localhost"));
-    expect_false(resumes(client, server, "localhost"));
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-    client = make_client(0);
-    server = make_server("good", GEV_TLS_NO_SESSIONS);
-    expect_false(resumes(client, server, "localhost"));
-    expect_false(resumes(client, server, "localhost"));
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-}
-
-/* More servers than a client remembers. */
-GEV_TEST(the_oldest_sessions_are_forgotten)
-{
-    char host[64];
-    gev_tls *client = make_client(0);
-    gev_tls *server = make_server("good", 0);
-    expect_false(resumes(client, server, "first.test.example"));
-    for (int i = 0; i < 130; i++) { /* two tickets each */
-        snprintf(host, sizeof(host), "n%d.test.example", i);
-        expect_false(resumes(client, server, host));
-    }
-    expect_true(resumes(client, server, "n129.test.example"));
-    expect_false(resumes(client, server, "first.test.example"));
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-}
-
-/* --- configurations ------------------------------------------------------- */
-
-static void copy_file(const char *from, const char *to)
-{
-    char text[8192];
-    FILE *in = fopen(from, "r");
-    size_t n = fread(text, 1, sizeof(text), in);
-    fclose(in);
-    FILE *out = fopen(to, "w");
-    fwrite(text, 1, n, out);
-    fclose(out);
-}
-
-static long serial_of(gev_stream *client)
-{
-    X509 *cert = SSL_get1_peer_certificate(gev_tls_ssl(client));
-    long serial = ASN1_INTEGER_get(X509_get0_serialNumber(cert));
-    X509_free(cert);
-    return serial;
-}
-
-GEV_TEST(certificates_are_reloaded)
-{
-    char cert[128];
-    char key[128];
-    gev_tls *client = make_client(GEV_TLS_NO_SESSIONS);
-    snprintf(cert, sizeof(cert), "%s", certs_path("live.pem"));
-    snprintf(key, sizeof(key), "%s", certs_path("live.key"));
-    copy_file(certs_path("good.pem"), cert);
-    copy_file(certs_path("good.key"), key);
-    gev_tls_opts o = {.size = sizeof(o), .cert_file = cert, .key_file = key};
-    gev_tls *server = gev_tls_server(&o);
-    struct pair old = shake(client, server, "localhost");
-
-    copy_file(certs_path("fresh.pem"), cert); /* and not its key yet */
-    expect_fail(gev_tls_reload(server), GEV_ETLS);
-    expect_true(strstr(gev_tls_reason(), "mismatch") != NULL);
-    struct pair p = shake(client, server, "localhost");
-    expect_int_eq(serial_of(p.client.s), serial_of(old.client.s));
-    close_pair(&p);
-
-    copy_file(certs_path("fresh.key"), key);
-    expect_ok(gev_tls_reload(server));
-    p = shake(client, server, "localhost");
-    expect_true(serial_of(p.client.s) != serial_of(old.client.s));
-    expect_true(converse(old.client.s, old.server.s));
-    close_pair(&p);
-    close_pair(&old);
-
-    expect_ok(unlink(cert));
-    expect_fail(gev_tls_reload(server), ENOENT);
-    expect_fail(gev_tls_reload(NULL), EINVAL);
-    expect_ok(gev_tls_reload(client));
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-}
-
-GEV_TEST(authorities_are_reloaded)
-{
-    char ca[128];
-    gev_tls *server = make_server("good", 0);
-    snprintf(ca, sizeof(ca), "%s", certs_path("live-ca.pem"));
-    copy_file(certs_path("ca.pem"), ca);
-    gev_tls_opts o = {.size = sizeof(o), .ca_file = ca};
-    gev_tls *client = gev_tls_client(&o);
-    expect_false(resumes(client, server, "localhost"));
-    copy_file(certs_path("self.pem"), ca);
-    expect_ok(gev_tls_reload(client));
-    struct pair p = shake(client, server, "localhost"); /* not resumed */
-    expect_int_eq(p.client.error, GEV_ETLSCERT);
-    close_pair(&p);
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-}
-
-static void expect_no_config(bool server, gev_tls_opts o, int error)
-{
-    gev_tls *t = server ? gev_tls_server(&o) : gev_tls_client(&o);
-    int saved = errno;
-    expect_null(t);
-    expect_int_eq(saved, error);
-    gev_tls_unref(t);
-}
-
-GEV_TEST(options_that_make_no_sense)
-{
-    const char *cert = certs_path("good.pem");
-    const char *key = certs_path("good.key");
-    const char *other = certs_path("other.key");
-    static char long_name[300];
-    memset(long_name, 'x', sizeof(long_name) - 1);
-    const gev_tls_opts good = {.cert_file = cert, .key_file = key};
-    gev_tls_opts o = good;
-    expect_fail(gev_tls_server(NULL) == NULL ? -1 : 0, EINVAL);
-    expect_no_config(true, (gev_tls_opts){.cert_file = cert}, EINVAL);
-    expect_no_config(true, (gev_tls_opts){.key_file = key}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.cert_file = cert}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.min_version = 11}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.flags = 64}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.flags = GEV_TLS_CLIENT_CERT},
-                     EINVAL);
-    expect_no_config(false, (gev_tls_opts){.handshake_timeout = -1}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.handshake_timeout = NAN}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.alpn = ""}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.alpn = "h2,,x"}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.alpn = long_name}, EINVAL);
-    expect_no_config(false, (gev_tls_opts){.ciphers = "NONSENSE"}, GEV_ETLS);
-    expect_no_config(false, (gev_tls_opts){.ca_file = "/nonexistent"}, ENOENT);
-    expect_no_config(false, (gev_tls_opts){.ca_file = key}, GEV_ETLS);
-    expect_true(gev_tls_reason()[0] != '\0');
-    o.flags = GEV_TLS_INSECURE;
-    expect_no_config(true, o, EINVAL);
-    o = good;
-    o.cert_file = "/nonexistent";
-    expect_no_config(true, o, ENOENT);
-    o.cert_file = key;
-    expect_no_config(true, o, GEV_ETLS);
-    o = good;
-    o.key_file = other;
-    expect_no_config(true, o, GEV_ETLS);
-    expect_true(strstr(gev_tls_reason(), "mismatch") != NULL);
-    expect_null(gev_tls_ctx(NULL));
-    gev_tls_unref(NULL);
-    expect_null(gev_tls_ref(NULL));
-}
-
-GEV_TEST(calls_that_make_no_sense)
-{
-    gev_tls *client = make_client(0);
-    gev_tls *server = make_server("good", 0);
-    expect_ok(gev_yield()); /* there is a hub */
-    size_t open = test_open_fds();
-    struct pair p = shake(server, client, "localhost"); /* crossed */
-    expect_int_eq(p.client.error, EINVAL);
-    expect_int_eq(p.server.error, EINVAL);
-    expect_uint_eq(test_open_fds(), open); /* it owns the lower one */
-    expect_null(gev_tls_wrap(client, NULL, "localhost"));
-    expect_null(gev_tls_accept(server, NULL));
-    expect_null(gev_tls_accept(NULL, NULL));
-    expect_null(gev_tls_connect(client, NULL, "1", 1));
-    expect_int_eq(errno, EINVAL);
-    expect_null(gev_tls_connect(client, "localhost", "1", NAN));
-    expect_int_eq(errno, EINVAL);
-    expect_null(gev_tls_unwrap(NULL));
-    expect_int_eq(errno, EINVAL);
-
-    int fds[2];
-    expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-    gev_stream *plain = gev_stream_open(fds[0]);
-    const char *(*const texts[])(const gev_stream *) = {
-        gev_tls_version, gev_tls_cipher, gev_tls_alpn};
-    for (int i = 0; i < 3; i++) {
-        errno = 0;
-        expect_null(texts[i](plain));
-        expect_int_eq(errno, ENOTSUP);
-    }
-    expect_false(gev_tls_resumed(plain));
-    expect_null(gev_tls_ssl(plain));
-    expect_null(gev_tls_unwrap(plain));
-    expect_int_eq(errno, ENOTSUP);
-    expect_ok(gev_stream_close(plain));
-    expect_ok(gev_close(fds[1]));
-    gev_tls_unref(client);
-    gev_tls_unref(server);
 }
 
 /* --- what goes wrong on the way ------------------------------------------- */
@@ -642,6 +402,163 @@ GEV_TEST(a_kill_ends_a_handshake)
     gev_tls_unref(client);
 }
 
+/* --- a transport that parks at every byte --------------------------------- */
+
+static int parks; /* until `end` is called; -1: never */
+static void (*end_it)(void);
+static gev_greenlet *victim;
+
+static int park_here(void)
+{
+    if (gev_current() == victim && parks >= 0 && parks-- == 0) {
+        end_it();
+    }
+    return gev_yield();
+}
+
+static ssize_t read_slowly(void *self, void *buf, size_t n)
+{
+    return park_here() < 0 ? -1 : gev_read(N(self), buf, n < 40 ? n : 40);
+}
+
+static ssize_t write_slowly(void *self, const void *buf, size_t n)
+{
+    return park_here() < 0 ? -1 : gev_write(N(self), buf, n < 40 ? n : 40);
+}
+
+static int close_slowly(void *self)
+{
+    return gev_close(N(self));
+}
+
+static const gev_transport slow_transport = {.size = sizeof(slow_transport),
+                                             .read = read_slowly,
+                                             .write = write_slowly,
+                                             .close = close_slowly};
+
+static gev_timeout expired;
+
+/* It is the current one: what it says of itself does not matter. */
+static void kill_victim(void)
+{
+    (void)gev_kill(victim, 0);
+}
+
+static void time_victim_out(void)
+{
+    expect_ok(gev_timeout_begin(&expired, 0));
+}
+
+static void *throw_now(void *arg)
+{
+    expect_ok(gev_throw(arg, EINTR));
+    return NULL;
+}
+
+/* Runs before the victim does again. */
+static void throw_into_victim(void)
+{
+    expect_ok(gev_spawn_raw(throw_now, victim));
+}
+
+/* One side's handshake ends at its k-th park; true: it had so many. */
+static bool end_handshake_at(int k, bool server, void (*how)(void), int error)
+{
+    gev_tls *tls[2] = {make_client(0), make_server("good", 0)};
+    int fds[2] = {-1, -1};
+    expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+    struct side x[2] = {
+        {.tls = tls[0],
+         .lower = gev_stream_new(&slow_transport, P(fds[0])),
+         .host = "localhost"},
+        {.tls = tls[1], .lower = gev_stream_new(&slow_transport, P(fds[1]))}};
+    gev_greenlet *g[2] = {gev_spawn(shake_side, &x[0]),
+                          gev_spawn(shake_side, &x[1])};
+    parks = k;
+    end_it = how;
+    victim = g[server];
+    expired = (gev_timeout){.priv = {0}};
+    expect_int_eq(gev_joinall(g, 2, test_scale(20)), 2);
+    bool ended = parks < 0;
+    parks = -1;
+    /* What is thrown at the very last of them comes with the next park. */
+    if (ended && (how != throw_into_victim || x[server].s == NULL)) {
+        expect_null(x[server].s);
+        expect_int_eq(x[server].error, error);
+        expect_str_eq(x[server].reason, "");
+    } else {
+        expect_not_null(x[server].s);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (x[i].s != NULL) {
+            expect_ok(gev_stream_abort(x[i].s) < 0 && errno != EPIPE ? -1 : 0);
+        }
+        gev_tls_unref(tls[i]);
+    }
+    gev_unrefall(g, 2);
+    return ended;
+}
+
+GEV_TEST(handshakes_end_at_every_park)
+{
+    static const struct {
+        void (*how)(void);
+        int error;
+    } ways[] = {{kill_victim, ECANCELED},
+                {time_victim_out, ETIMEDOUT},
+                {throw_into_victim, EINTR}};
+    for (int i = 0; i < 6; i++) {
+        int k = 0;
+        while (!test_failed() &&
+               end_handshake_at(k, i % 2, ways[i / 2].how, ways[i / 2].error)) {
+            test_note("way %d, park %d", i, ++k);
+        }
+        expect_ge(k, 8);
+    }
+    test_note(NULL);
+}
+
+/* D11, A14: two failures at the same time keep their words. */
+GEV_TEST(failures_side_by_side_have_their_own_reasons)
+{
+    static const struct {
+        const char *server;
+        int error;
+        const char *reason;
+    } cases[3] = {{"expired", GEV_ETLSCERT, "certificate has expired"},
+                  {"other", GEV_ETLSNAME, "hostname mismatch"},
+                  {"self", GEV_ETLSCERT, "self-signed certificate"}};
+    gev_tls *client = make_client(0);
+    struct side x[6];
+    gev_greenlet *g[6];
+    for (int i = 0; i < 3; i++) {
+        int fds[2] = {-1, -1};
+        expect_ok(gev_socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+        x[i] = (struct side){.tls = gev_tls_ref(client),
+                             .lower = gev_stream_open(fds[0]),
+                             .host = "localhost"};
+        x[i + 3] =
+            (struct side){.tls = make_server(cases[i].server, 0),
+                          .lower = gev_stream_new(&slow_transport, P(fds[1]))};
+    }
+    for (int i = 0; i < 6; i++) {
+        g[i] = gev_spawn(shake_side, &x[i]);
+    }
+    expect_int_eq(gev_joinall(g, 6, test_scale(20)), 6);
+    gev_unrefall(g, 6);
+    for (int i = 0; i < 6; i++) {
+        expect_null(x[i].s);
+        expect_int_eq(x[i].error, i < 3 ? cases[i].error : GEV_ETLS);
+        if (i < 3) {
+            expect_str_eq(x[i].reason, cases[i].reason);
+        } else {
+            expect_true(strstr(x[i].reason, "alert") != NULL);
+        }
+        gev_tls_unref(x[i].tls);
+    }
+    gev_tls_unref(client);
+}
+
 static void *fail_handshake(void *arg)
 {
     int fds[2];
@@ -679,26 +596,21 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_server_is_talked_to),
         cmocka_unit_test(bad_certificates_are_refused),
+        cmocka_unit_test(revoked_certificates_are_refused_if_configured),
         cmocka_unit_test(a_chain_is_followed),
         cmocka_unit_test(the_default_verifies),
         cmocka_unit_test(insecure_has_to_be_asked_for),
         cmocka_unit_test(the_name_is_told_and_addresses_are_not),
         cmocka_unit_test(client_certificates_are_verified),
+        cmocka_unit_test(clients_are_told_why_they_are_refused),
         cmocka_unit_test(client_certificates_may_be_left_out),
-        cmocka_unit_test(versions_and_ciphers),
-        cmocka_unit_test(application_protocols),
-        cmocka_unit_test(sessions_are_resumed),
-        cmocka_unit_test(sessions_may_be_off),
-        cmocka_unit_test(the_oldest_sessions_are_forgotten),
-        cmocka_unit_test(certificates_are_reloaded),
-        cmocka_unit_test(authorities_are_reloaded),
-        cmocka_unit_test(options_that_make_no_sense),
-        cmocka_unit_test(calls_that_make_no_sense),
         cmocka_unit_test(plain_bytes_before_the_handshake_are_refused),
         cmocka_unit_test(plain_talk_is_not_tls),
         cmocka_unit_test(the_peer_goes_away_in_the_handshake),
         cmocka_unit_test(a_silent_peer_is_given_up),
         cmocka_unit_test(a_kill_ends_a_handshake),
+        cmocka_unit_test(handshakes_end_at_every_park),
+        cmocka_unit_test(failures_side_by_side_have_their_own_reasons),
         cmocka_unit_test(reasons_belong_to_their_greenlet),
         cmocka_unit_test(the_codes_have_words),
     };

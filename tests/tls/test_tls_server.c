@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <openssl/ssl.h>
 
@@ -102,6 +103,44 @@ GEV_TEST(a_failed_handshake_is_its_own_affair)
     expect_ok(gev_stream_close(good));
     expect_ok(gev_close(silent));
     expect_ok(gev_server_stop(v.server, test_scale(5)));
+    expect_int_eq(v.handled, 1);
+    gev_server_free(v.server);
+    gev_tls_unref(tls);
+    gev_tls_unref(client);
+}
+
+/* Clients that connect and say nothing, or the beginning of something: nobody
+ * else waits for them. */
+GEV_TEST(stalled_handshakes_are_in_nobodys_way)
+{
+    enum { MANY = 1000 };
+    static int fds[MANY];
+    static const char hello[] = "\x16\x03\x01\x02\x00\x01\x00";
+    struct service v;
+    gev_tls *tls = make_server("good", 0);
+    gev_tls *client = make_client(0);
+    struct rlimit files;
+    expect_ok(getrlimit(RLIMIT_NOFILE, &files));
+    int many = files.rlim_cur > 2 * MANY + 200 ? MANY : 200;
+    serve(&v, tls);
+    for (int i = 0; i < many; i++) {
+        fds[i] = gev_tcp_connect("localhost", v.port, test_scale(5));
+        if (i % 2) {
+            expect_int_eq(gev_send_all(fds[i], hello, 7), 7);
+        }
+    }
+    while (gev_server_count(v.server) < (size_t)many) {
+        expect_ok(gev_sleep(0.001));
+    }
+    gev_stream *good =
+        gev_tls_connect(client, "localhost", v.port, test_scale(5));
+    expect_true(good != NULL && converse_with(good, "hello"));
+    expect_int_eq(v.handled, 1);
+    expect_ok(gev_stream_close(good));
+    for (int i = 0; i < many; i++) {
+        expect_ok(gev_close(fds[i]));
+    }
+    expect_ok(gev_server_stop(v.server, test_scale(10)));
     expect_int_eq(v.handled, 1);
     gev_server_free(v.server);
     gev_tls_unref(tls);
@@ -392,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_server_speaks_tls),
         cmocka_unit_test(a_failed_handshake_is_its_own_affair),
+        cmocka_unit_test(stalled_handshakes_are_in_nobodys_way),
         cmocka_unit_test(a_stop_ends_handshakes),
         cmocka_unit_test(connecting_has_one_limit),
         cmocka_unit_test(a_handshake_fits_the_stack),

@@ -74,20 +74,6 @@ static const gev_transport wire_transport = {.size = sizeof(wire_transport),
                                              .write = write_wire,
                                              .close = close_wire};
 
-/* A connection of all that is good over two streams. Without tickets: a Unix
- * socket does not take so many bytes one by one while nobody reads. */
-static struct pair pair_over(gev_stream *a, gev_stream *b)
-{
-    gev_tls *client = make_client(0);
-    gev_tls *server = make_server("good", GEV_TLS_NO_SESSIONS);
-    struct pair p = shake_over(client, server, "localhost", a, b);
-    expect_not_null(p.client.s);
-    expect_not_null(p.server.s);
-    gev_tls_unref(client);
-    gev_tls_unref(server);
-    return p;
-}
-
 /* The client's side is a wire. */
 static struct pair pair_on_wire(struct wire *w)
 {
@@ -217,13 +203,6 @@ GEV_TEST(a_record_is_read_byte_by_byte)
     close_pair(&p);
 }
 
-static void *read_line(void *arg)
-{
-    char *line = NULL;
-    ssize_t n = gev_stream_read_line(arg, &line, 100);
-    return n < 0 ? gev_fail(errno) : P(n);
-}
-
 /* SSL2: a read that waits is in nobody's way. */
 GEV_TEST(a_write_passes_a_read_that_waits)
 {
@@ -345,6 +324,25 @@ GEV_TEST(keys_are_updated_on_the_way)
     expect_ok(gev_join(g, GEV_FOREVER));
     gev_unref(g);
     close_pair(&p);
+}
+
+/* New keys that wait to be sent do not stand in the goodbye's way. */
+GEV_TEST(a_goodbye_after_new_keys)
+{
+    for (int how = 0; how < 2; how++) {
+        struct pair p = make_pair();
+        char c;
+        expect_int_eq(
+            SSL_key_update(gev_tls_ssl(p.client.s), SSL_KEY_UPDATE_REQUESTED),
+            1);
+        expect_ok(how ? gev_stream_shutdown(p.client.s)
+                      : gev_stream_close(p.client.s));
+        expect_int_eq(gev_stream_read(p.server.s, &c, 1), 0);
+        if (how == 0) {
+            p.client.s = NULL;
+        }
+        close_pair(&p);
+    }
 }
 
 GEV_TEST(renegotiation_is_refused)
@@ -767,6 +765,7 @@ int main(void)
         cmocka_unit_test(the_descriptor_stays_inside),
         cmocka_unit_test(the_error_queue_is_everybodys),
         cmocka_unit_test(keys_are_updated_on_the_way),
+        cmocka_unit_test(a_goodbye_after_new_keys),
         cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(a_spoiled_record_is_found_out),
         cmocka_unit_test(the_end_is_the_goodbye),
