@@ -61,8 +61,11 @@ typedef struct gev_http_opts {
     double header_timeout; /**< from a request's first byte to the end of its
                                 head; 0: 10; then 408 */
     double body_timeout;   /**< without a byte of the body; 0: 30 */
-    double write_timeout;  /**< without some 32 KiB, or the rest, taken by the
-                                client; 0: 30 */
+    double write_timeout;  /**< without a byte taken by the client, or its
+                                system; a quarter longer at most; 0: 30. Where
+                                the system does not say how much was taken:
+                                without room for more, or over a transport that
+                                cannot wait for room without 16 KiB */
     double idle_timeout;   /**< between requests; 0: 60; then the connection is
                                 closed without a word */
     /** Called after each response, once. @p status is what went out, 0 for a
@@ -78,7 +81,8 @@ typedef struct gev_http_opts {
  *
  *  Parks:  no.
  *  Owns:   the caller owns it: gev_server_free(). Options are copied.
- *  @param server  NULL: the defaults
+ *  @param server  NULL: the defaults. Its read_timeout and write_timeout only
+ *                 hold until there is a request, for a TLS handshake
  *  @param opts    NULL: the defaults
  *
  *  Errors:
@@ -154,11 +158,12 @@ GEV_API int gev_http_version(const gev_http *h);
 
 /** A header's value; several lines are joined by ",", cookies by "; ", folded
  *  ones by blanks. Lines whose names have a '_' are not there: behind the
- *  gateways that turn '-' into '_' they would pass for others.
+ *  gateways that turn '-' into '_' they would pass for others. The Host is that
+ *  of the target, if it has one.
  *
  *  Parks:  no.
  *  @param name  in any case
- *  @return NULL: absent
+ *  @return NULL: absent, or no memory to join several (errno: ENOMEM)
  *  Source: environ HTTP_* (WSG7)
  *  @since 0.1
  */
@@ -203,7 +208,7 @@ GEV_API const struct sockaddr *gev_http_peer(const gev_http *h);
  *  @return bytes, 0 at the end, or -1 on error
  *
  *  Errors:
- *    EBADMSG     a chunk or a trailer is malformed
+ *    EBADMSG     a chunk or a trailer is malformed, or too long
  *    ECONNRESET  the connection ended before the body
  *    EFBIG       it is longer than max_body
  *    ETIMEDOUT   nothing came in body_timeout
@@ -252,7 +257,9 @@ GEV_API ssize_t gev_http_read_all(gev_http *h, char **data, size_t limit);
  *  @name The response. Until its head goes out, with the first flush or when
  *  some 16 KiB have been written, it may still be changed. A body that
  *  fits gets its Content-Length; a longer one is chunked, or ended by the end
- *  of the connection for HTTP/1.0; Date and Connection are added @{ */
+ *  of the connection for HTTP/1.0; Date and Connection are added. What follows
+ *  a 2xx to CONNECT is a tunnel to the client: such a connection ends with the
+ *  response, unless it has been taken over @{ */
 
 /** Sets the status; 200 unless set.
  *
@@ -336,8 +343,8 @@ GEV_API int gev_http_printf(gev_http *h, const char *format, ...)
     GEV_PRIV_PRINTF(2, 3);
 
 /** Writes n bytes of a file from an offset, without copying them where the
- *  connection is a plain one. A handler that knows the length of the whole body
- *  sets Content-Length before.
+ *  connection is a server's without TLS. A handler that knows the length of the
+ *  whole body sets Content-Length before.
  *
  *  Parks:  yes.
  *  @return 0, or -1 on error

@@ -6,6 +6,42 @@
 
 #define BLOCK ((size_t)4 * 1024 - sizeof(struct gev__http_block))
 #define ALIGN (sizeof(void *))
+#define MAX_SPARES 64
+
+void *gev__http_spares_get(struct gev__http_spares *s, size_t size)
+{
+    struct gev__http_spare *p = s->first;
+
+    if (p == NULL) {
+        return malloc(size);
+    }
+    s->first = p->next;
+    s->n--;
+    return p;
+}
+
+void gev__http_spares_put(struct gev__http_spares *s, void *p)
+{
+    struct gev__http_spare *spare = p;
+
+    if (p == NULL || s->n == MAX_SPARES) {
+        free(p);
+        return;
+    }
+    spare->next = s->first;
+    s->first = spare;
+    s->n++;
+}
+
+void gev__http_spares_fini(struct gev__http_spares *s)
+{
+    while (s->first != NULL) {
+        struct gev__http_spare *p = s->first;
+        s->first = p->next;
+        free(p);
+    }
+    s->n = 0;
+}
 
 void *gev__http_alloc(struct gev__http_arena *a, size_t n)
 {
@@ -14,7 +50,8 @@ void *gev__http_alloc(struct gev__http_arena *a, size_t n)
     n = (n + ALIGN - 1) & ~(ALIGN - 1);
     if (b == NULL || b->size - b->used < n) {
         size_t size = n < BLOCK ? BLOCK : n;
-        b = malloc(sizeof(*b) + size);
+        b = size == BLOCK ? gev__http_spares_get(a->spares, sizeof(*b) + BLOCK)
+                          : malloc(sizeof(*b) + size);
         if (b == NULL) {
             return NULL;
         }
@@ -30,25 +67,13 @@ void *gev__http_alloc(struct gev__http_arena *a, size_t n)
 
 void gev__http_arena_reset(struct gev__http_arena *a)
 {
-    struct gev__http_block *b = a->newest;
-
-    while (b != NULL && b->next != NULL) {
-        a->newest = b->next;
-        free(b);
-        b = a->newest;
-    }
-    if (b != NULL && b->size > BLOCK) {
-        gev__http_arena_fini(a);
-    } else if (b != NULL) {
-        b->used = 0;
-    }
-}
-
-void gev__http_arena_fini(struct gev__http_arena *a)
-{
     while (a->newest != NULL) {
         struct gev__http_block *b = a->newest;
         a->newest = b->next;
-        free(b);
+        if (b->size == BLOCK) {
+            gev__http_spares_put(a->spares, b);
+        } else {
+            free(b);
+        }
     }
 }

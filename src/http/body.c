@@ -72,14 +72,22 @@ bool gev__http_is_field(const char *line, size_t n)
            gev__http_are(colon, n - name, GEV__HTTP_TEXT);
 }
 
-/* A line of the framing, without its CRLF: its length, or -1. */
+/* ... because the framing is malformed, with an answer of its own. */
+static int fail_with(struct gev_http *h, int status)
+{
+    h->body_status = status;
+    return fail(h, EBADMSG);
+}
+
+/* A line of the framing, without its CRLF: its length, or -1. Longer than limit
+ * it is answered with that status. */
 static ssize_t read_frame_line(struct gev_http *h, char **ret_line,
-                               size_t limit)
+                               size_t limit, int too_long)
 {
     ssize_t n = gev_stream_read_line(h->conn->stream, ret_line, limit + 2);
 
     if (n < 0) {
-        return fail(h, errno == EMSGSIZE ? EBADMSG : errno);
+        return errno == EMSGSIZE ? fail_with(h, too_long) : fail(h, errno);
     }
     if (n == 0 || (*ret_line)[n - 1] != '\n') {
         return fail(h, ECONNRESET);
@@ -104,13 +112,16 @@ static int read_trailers(struct gev_http *h)
         double left = end - gev__http_now();
         gev__http_limit(h->conn,
                         left < opts->body_timeout ? left : opts->body_timeout);
-        n = read_frame_line(h, &line, opts->max_header - bytes);
+        n = read_frame_line(h, &line, opts->max_header - bytes, 431);
         if (n < 0) {
             return -1;
         }
-        bytes += (size_t)n + 2;
-        if (n > 0 && (bytes > opts->max_header || ++lines > opts->max_headers ||
-                      !gev__http_is_field(line, (size_t)n))) {
+        bytes += n == 0 ? 0 : (size_t)n + 2;
+        if (bytes > opts->max_header ||
+            (n > 0 && ++lines > opts->max_headers)) {
+            return fail_with(h, 431);
+        }
+        if (n > 0 && !gev__http_is_field(line, (size_t)n)) {
             return fail(h, EBADMSG);
         }
     } while (n > 0);
@@ -132,7 +143,7 @@ static bool is_worth_it(struct gev_http *h, size_t n, int64_t size)
 static int begin_chunk(struct gev_http *h)
 {
     char *line;
-    ssize_t n = read_frame_line(h, &line, SIZE_LINE);
+    ssize_t n = read_frame_line(h, &line, SIZE_LINE, 400);
     int64_t size = n < 0 ? -1 : gev__http_chunk_size(line, (size_t)n);
 
     if (n < 0) {
@@ -178,17 +189,8 @@ static int end_chunk(struct gev_http *h)
 /* The client may wait for this before it sends the body. */
 static int send_continue(struct gev_http *h)
 {
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct gev__http_conn *c = h->conn;
-
     h->expects = false;
-    gev__http_limit(c, c->opts->write_timeout);
-    if (gev_stream_write(c->stream, text, sizeof(text) - 1) < 0 ||
-        gev_stream_flush(c->stream) < 0) {
-        h->broken = errno;
-        return fail(h, errno);
-    }
-    return 0;
+    return gev__http_send_continue(h) < 0 ? fail(h, errno) : 0;
 }
 
 /* The next bytes from the connection. */

@@ -67,8 +67,9 @@ static int scan_rest(const struct gev__http_scan *s, const char *data, size_t n,
                    ? refuse(r, 431, "the headers are too long")
                    : 0;
     }
-    if (n > s->line && data[s->line] != '\r' &&
-        !gev__http_is(data[s->line], GEV__HTTP_TOKEN)) {
+    if (n > s->line && (data[s->line] == '\r'
+                            ? n > s->line + 1
+                            : !gev__http_is(data[s->line], GEV__HTTP_TOKEN))) {
         return refuse(r, 400, "this is no HTTP");
     }
     return n - s->line > opts->max_line + 1
@@ -324,6 +325,7 @@ static void terminate_request_line(struct gev_http *h)
     *blank = '\0';
     *strchr(blank + 1, ' ') = '\0';
     h->is_head = strcmp(h->method, "HEAD") == 0;
+    h->is_connect = strcmp(h->method, "CONNECT") == 0;
 }
 
 int gev__http_parse(struct gev_http *h, char *text, size_t n,

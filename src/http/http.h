@@ -70,6 +70,7 @@ struct gev_http {
     const char *query;
     int version;
     bool is_head;    /* its method is HEAD */
+    bool is_connect; /* ... CONNECT */
     bool keep_alive; /* the client would have it so */
     bool expects;    /* 100 Continue, not sent yet */
     struct gev__http_field *fields;
@@ -83,6 +84,7 @@ struct gev_http {
     uint64_t received;
     uint64_t overhead; /* bytes of chunks' lines, beyond what is usual */
     int body_error;    /* errno of the read that failed for good; 0: none did */
+    int body_status;   /* what such a failure is answered with; 0: see there */
 
     /* The response. */
     int status;
@@ -100,6 +102,12 @@ struct gev_http {
     const char *why; /* for the log */
 };
 
+/* What connections use one after the other. */
+struct gev__http_shared {
+    struct gev__http_spares blocks; /* of arenas */
+    struct gev__http_spares outs;   /* of GEV__HTTP_OUT_SIZE */
+};
+
 /* A connection. */
 struct gev__http_conn {
     gev_stream *stream;
@@ -107,9 +115,11 @@ struct gev__http_conn {
     gev_http_fn fn;
     void *arg;
     bool in_server; /* it can be idle */
-    bool is_plain;  /* readable when its descriptor is */
+    bool is_plain;  /* what it writes goes to its descriptor as it is */
     unsigned n_requests;
-    double timeout; /* the stream's, now */
+    double timeout;                  /* the stream's, now */
+    struct gev__http_shared *shared; /* with others, or own */
+    struct gev__http_shared own;
     struct gev__http_arena arena;
     char *out; /* what was written of the body; or NULL */
     /* What gev_http_read_line() has read ahead: in[in_start .. in_end). */
@@ -178,12 +188,17 @@ bool gev__http_is_field(const char *line, size_t n);
 
 /* --- response.c, write.c -------------------------------------------------- */
 
-/* The head as bytes of the arena; sets framing, close and head_out. NULL: no
- * memory. whole: the body is what is buffered. */
-char *gev__http_make_head(struct gev_http *h, bool whole, size_t *ret_n);
+/* The head as bytes of the arena, with room for some more behind it; sets
+ * framing, close and head_out. NULL: no memory. whole: the body is what has
+ * been written so far. */
+char *gev__http_make_head(struct gev_http *h, bool whole, size_t room,
+                          size_t *ret_n);
 
 /* Whether the status can have no body. */
 bool gev__http_is_bodiless(const struct gev_http *h);
+
+/* An interim answer: the client may send the body. */
+int gev__http_send_continue(struct gev_http *h);
 
 /* Ends the response. -1: it could not be sent whole. */
 int gev__http_finish(struct gev_http *h);

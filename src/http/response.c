@@ -155,7 +155,13 @@ static enum gev__http_framing choose_framing(struct gev_http *h, bool whole)
     if (gev__http_is_bodiless(h)) {
         return GEV__HTTP_NO_BODY;
     }
+    if (h->is_connect && h->status < 300) {
+        return GEV__HTTP_UNTIL_CLOSE; /* a tunnel, to the client */
+    }
     if (h->length < 0 && whole) {
+        if (h->is_head && h->sent == 0) {
+            return GEV__HTTP_NO_BODY; /* who knows what GET would have had */
+        }
         h->length = (int64_t)h->sent;
     }
     if (h->length >= 0) {
@@ -266,11 +272,12 @@ static char *put_connection(char *to, const struct gev_http *h)
     return to;
 }
 
-char *gev__http_make_head(struct gev_http *h, bool whole, size_t *ret_n)
+char *gev__http_make_head(struct gev_http *h, bool whole, size_t room,
+                          size_t *ret_n)
 {
     const char *reason =
         h->reason == NULL ? gev__http_words(h->status) : h->reason;
-    char *head = gev__http_alloc(&h->conn->arena, measure(h, reason));
+    char *head = gev__http_alloc(&h->conn->arena, measure(h, reason) + room);
 
     if (head == NULL) {
         return NULL;

@@ -68,21 +68,26 @@ static int complete_opts(const gev_http_opts *given, gev_http_opts *ret_opts)
 
 /* --- between requests ----------------------------------------------------- */
 
-/* Nothing is needed until the client says something. */
-static void trim(struct gev__http_conn *c)
+/* Leaves to others what is not needed between requests. */
+static void release_memory(struct gev__http_conn *c)
 {
-    gev__http_arena_fini(&c->arena);
-    free(c->out);
-    free(c->in);
+    gev__http_arena_reset(&c->arena);
+    gev__http_spares_put(&c->shared->outs, c->out);
     c->out = NULL;
+    free(c->in);
     c->in = NULL;
     c->in_size = 0;
     c->in_start = 0;
     c->in_end = 0;
     c->nul = NULL;
-    if (c->in_server) {
-        (void)gev_server_idle(c->stream, true);
-    }
+}
+
+/* Nothing is needed until the client says something. */
+static void trim(struct gev__http_conn *c)
+{
+    gev__http_spares_fini(&c->own.blocks);
+    gev__http_spares_fini(&c->own.outs);
+    (void)gev_stream_trim(c->stream);
 }
 
 /* 1: there is a byte; 0: the end; -1. */
@@ -104,12 +109,7 @@ static int wait_idle(struct gev__http_conn *c)
         return rc;
     }
     trim(c);
-    left -= TRIM;
-    if (c->is_plain &&
-        gev_wait_fd(gev_stream_fd(c->stream), GEV_READ, left) < 0) {
-        return -1;
-    }
-    return wait_for_byte(c, left);
+    return wait_for_byte(c, left - TRIM);
 }
 
 /* Waits for a request's first byte: 1; 0: the connection ends; -1: and it was
@@ -122,6 +122,7 @@ static int wait_for_request(struct gev__http_conn *c)
     if (c->in_server && gev_server_idle(c->stream, true) < 0) {
         return 0;
     }
+    release_memory(c);
     int rc = wait_idle(c);
     if (c->in_server) {
         int error = errno;
@@ -224,6 +225,7 @@ static int status_of_failure(const struct gev_http *h)
 {
     switch (h->body_error) {
     case EBADMSG:
+        return h->body_status == 0 ? 400 : h->body_status;
     case ECONNRESET:
         return 400;
     case EFBIG:
@@ -239,7 +241,8 @@ static const char *why_it_failed(const struct gev_http *h)
 {
     switch (h->body_error) {
     case EBADMSG:
-        return "the body is malformed";
+        return h->body_status == 431 ? "the trailers are too long"
+                                     : "the body is malformed";
     case ECONNRESET:
         return "the connection ended in the body";
     case EFBIG:
@@ -292,9 +295,9 @@ static void free_conn(void *arg)
 {
     struct gev__http_conn *c = arg;
 
-    gev__http_arena_fini(&c->arena);
-    free(c->out);
-    free(c->in);
+    release_memory(c);
+    gev__http_spares_fini(&c->own.blocks);
+    gev__http_spares_fini(&c->own.outs);
     free(c);
 }
 
@@ -311,6 +314,8 @@ static struct gev__http_conn *make_conn(gev_stream *stream,
     c->opts = opts;
     c->fn = fn;
     c->arg = arg;
+    c->shared = &c->own;
+    c->arena.spares = &c->own.blocks;
     c->timeout = NAN; /* unknown */
     c->in_server = gev_server_of(stream) != NULL;
     c->peer.any.sa_family = AF_UNSPEC;
@@ -328,9 +333,21 @@ static void leave_limit(struct gev__http_conn *c)
 {
     if (c->request.broken != 0) {
         gev__http_limit(c, 0);
+    } else if (c->in_server) {
+        c->timeout = NAN; /* who took it over may have set another */
+        gev__http_limit(c, c->opts->write_timeout);
     } else if (!c->request.hijacked) {
-        gev__http_limit(c, c->in_server ? c->opts->write_timeout : GEV_FOREVER);
+        gev__http_limit(c, GEV_FOREVER);
     }
+}
+
+/* So many requests that are there already are served in a row. */
+#define ROW 32
+
+/* A client that sends faster than it is served would else be the only one. */
+static int give_way(const struct gev__http_conn *c)
+{
+    return c->n_requests % ROW == 0 ? gev_yield() : 0;
 }
 
 static int serve_conn(struct gev__http_conn *c)
@@ -345,7 +362,7 @@ static int serve_conn(struct gev__http_conn *c)
     }
     do {
         rc = wait_for_request(c);
-    } while (rc > 0 && serve_request(c));
+    } while (rc > 0 && serve_request(c) && (rc = give_way(c)) == 0);
     int error = errno;
     (void)gev_undefer(free_conn, c);
     leave_limit(c);
@@ -356,63 +373,28 @@ static int serve_conn(struct gev__http_conn *c)
 
 /* --- servers -------------------------------------------------------------- */
 
-/* What a server's connections share. A server keeps no reference to the
- * argument of its handler but to its TLS configuration: so this is one, which
- * passes on to the user's if there is one, and lives as long as the server. */
+/* What a server's connections share. */
 struct service {
-    const gev_tls_ops *ops; /* first */
-    unsigned refs;
-    gev_tls *tls; /* the user's; or NULL */
     gev_http_opts opts;
     gev_http_fn fn;
     void *arg;
+    bool is_plain;
+    struct gev__http_shared shared;
+    void (*release)(void *arg); /* the user's; or NULL */
 };
 
-static struct service *service_of(gev_tls *t)
+/* The server has been freed. */
+static void release_service(void *arg)
 {
-    return (struct service *)(void *)t;
-}
+    struct service *v = arg;
 
-static gev_tls *tls_of(struct service *v)
-{
-    return (gev_tls *)(void *)v;
-}
-
-static const gev_tls_ops *ops_of(gev_tls *tls)
-{
-    return *(const gev_tls_ops *const *)(void *)tls;
-}
-
-static gev_tls *ref_service(gev_tls *t)
-{
-    service_of(t)->refs++;
-    return t;
-}
-
-static void unref_service(gev_tls *t)
-{
-    struct service *v = service_of(t);
-
-    if (--v->refs > 0) {
-        return;
+    if (v->release != NULL) {
+        v->release(v->arg);
     }
-    if (v->tls != NULL) {
-        ops_of(v->tls)->unref(v->tls);
-    }
+    gev__http_spares_fini(&v->shared.blocks);
+    gev__http_spares_fini(&v->shared.outs);
     free(v);
 }
-
-static gev_stream *accept_in_service(gev_tls *t, gev_stream *lower)
-{
-    gev_tls *tls = service_of(t)->tls;
-
-    return tls == NULL ? lower : ops_of(tls)->accept(tls, lower);
-}
-
-static const gev_tls_ops service_ops = {.size = sizeof(service_ops),
-                                        .ref = ref_service,
-                                        .unref = unref_service,
-                                        .accept = accept_in_service};
 
 static socklen_t length_of(const struct sockaddr *peer)
 {
@@ -437,7 +419,9 @@ static void serve_in_service(gev_stream *conn, const struct sockaddr *peer,
     if (c == NULL) {
         return;
     }
-    c->is_plain = v->tls == NULL;
+    c->is_plain = v->is_plain;
+    c->shared = &v->shared;
+    c->arena.spares = &v->shared.blocks;
     if (peer != NULL) {
         memcpy(&c->peer, peer, length_of(peer));
     }
@@ -452,8 +436,6 @@ static struct service *make_service(const gev_http_opts *opts, gev_http_fn fn,
     if (v == NULL) {
         return NULL;
     }
-    v->ops = &service_ops;
-    v->refs = 1;
     v->opts = *opts;
     v->fn = fn;
     v->arg = arg;
@@ -485,12 +467,15 @@ gev_server *gev_http_server_new(const gev_server_opts *server,
     if (v == NULL) {
         return NULL;
     }
-    v->tls = mine.tls == NULL ? NULL : ops_of(mine.tls)->ref(mine.tls);
-    mine.tls = tls_of(v);
+    v->is_plain = mine.tls == NULL;
+    v->release = mine.release;
+    mine.release = release_service;
     gev_server *s = gev_server_new(&mine, serve_in_service, v);
-    int error = errno;
-    unref_service(tls_of(v));
-    errno = error;
+    if (s == NULL) {
+        int error = errno;
+        free(v);
+        errno = error;
+    }
     return s;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define SIZE_OF_CANNED 110000
 #define GET10(path) "GET " path " HTTP/1.0\r\n\r\n"
 
 static gev_server *serve(struct http_log *log, gev_http_fn fn, void *arg)
@@ -161,6 +162,11 @@ static const struct response responses[] = {
     {GET10("/short"), 200, CL "4\r\n", TE, 4, "abc4"},
     {"HEAD /short HTTP/1.1\r\nHost: a\r\n\r\n", 200, CL "4\r\n", TE, 0, ""},
     {GET("/long"), 200, TE "chunked\r\n", CL, 50000 + 13, NULL},
+    {"HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 200, "Date: ", CL, 0, ""},
+    {"HEAD /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 200, "Date: ", TE, 0, ""},
+    {"HEAD /204 HTTP/1.1\r\nHost: a\r\n\r\n", 204, "Date: ", CL, 0, ""},
+    {"HEAD /304 HTTP/1.1\r\nHost: a\r\n\r\n", 304, "Date: ", TE, 0, ""},
+    {GET10("/204"), 204, "Connection: close\r\n", CL, 0, ""},
     {GET10("/long"), 200, "Connection: close\r\n", TE, 50000, NULL},
     {GET10("/long"), 200, "Connection: close\r\n", CL, 50000, NULL},
     {"HEAD /long HTTP/1.1\r\nHost: a\r\n\r\n", 200, TE "chunked\r\n", CL, 0,
@@ -209,6 +215,34 @@ GEV_TEST(framing)
         bool head = r->request[0] == 'H';
         expect_true(head ? log.sent == 0 : log.sent <= r->n);
     }
+    gev_server_free(s);
+}
+
+static int grant(gev_http *h, void *arg)
+{
+    ++*(unsigned *)arg;
+    expect_ok(gev_http_set_header(h, "X", "a"));
+    expect_ok(gev_http_set_header(h, "Content-Length", "2"));
+    return gev_http_write(h, "ab", 2);
+}
+
+/* To the client of a CONNECT, what follows a 2xx is the tunnel: no framing, and
+ * nothing of it is a request. */
+GEV_TEST(a_tunnel_that_is_none)
+{
+    static char answer[1000];
+    struct http_log log;
+    unsigned calls = 0;
+    gev_server *s = serve(&log, grant, &calls);
+    TALK(s, "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n" GET("/"), answer);
+    expect_int_eq(http_status_of(answer), 200);
+    expect_uint_eq(http_count(answer, CL), 0);
+    expect_uint_eq(http_count(answer, TE), 0);
+    expect_uint_eq(http_count(answer, "Connection: close\r\n"), 1);
+    expect_str_eq(http_body_of(answer), "ab");
+    expect_uint_eq(calls, 1);
+    TALK(s, GET("/"), answer);
+    expect_uint_eq(http_count(answer, CL "2\r\n"), 1);
     gev_server_free(s);
 }
 
@@ -722,6 +756,56 @@ GEV_TEST(a_stream_of_ones_own)
     gev_unref(g);
 }
 
+/* A transport that only waits: what it is to read, and what it was given. */
+struct canned {
+    const char *in;
+    char out[SIZE_OF_CANNED];
+    size_t n;
+};
+
+static ssize_t read_canned(void *self, void *buf, size_t n)
+{
+    struct canned *c = self;
+    size_t some = strnlen(c->in, n);
+    memcpy(buf, c->in, some);
+    c->in += some;
+    return (ssize_t)some;
+}
+
+static ssize_t write_canned(void *self, const void *buf, size_t n)
+{
+    struct canned *c = self;
+    size_t some = n < 1000 ? n : 1000;
+    expect_le(c->n + some, sizeof(c->out) - 1);
+    memcpy(c->out + c->n, buf, some);
+    c->n += some;
+    return (ssize_t)some;
+}
+
+static int close_canned(void *self)
+{
+    (void)self;
+    return 0;
+}
+
+GEV_TEST(a_transport_of_ones_own)
+{
+    static const gev_transport ops = {.size = sizeof(ops),
+                                      .read = read_canned,
+                                      .write = write_canned,
+                                      .close = close_canned};
+    static struct canned c = {.in = GET("/short") GET("/long") GET("/reply")
+                                  GET("/flushed")};
+    gev_stream *conn = gev_stream_new(&ops, &c);
+    expect_ok(gev_http_serve_stream(conn, NULL, respond, NULL));
+    expect_ok(gev_stream_close(conn));
+    expect_uint_eq(http_count(c.out, "HTTP/1.1 "), 4);
+    expect_uint_eq(http_count(c.out, "abc4HTTP/1.1 200 OK\r\n"), 1);
+    expect_true(c.n > 100000 && c.n < 101500);
+    expect_uint_eq(http_count(c.out, "x\r\n0\r\n\r\nHTTP/1.1 404 "), 1);
+    expect_uint_eq(http_count(c.out, "xHTTP/1.1 200 OK\r\n"), 1);
+}
+
 /* What stands for a TLS configuration. */
 struct fake_tls {
     const gev_tls_ops *ops; /* first */
@@ -811,6 +895,7 @@ int main(void)
         cmocka_unit_test(arguments),
         cmocka_unit_test(headers_of_a_request),
         cmocka_unit_test(framing),
+        cmocka_unit_test(a_tunnel_that_is_none),
         cmocka_unit_test(date),
         cmocka_unit_test(long_formatted_text),
         cmocka_unit_test(header_injection),
@@ -826,6 +911,7 @@ int main(void)
         cmocka_unit_test(hijack),
         cmocka_unit_test(server_sent_events),
         cmocka_unit_test(a_stream_of_ones_own),
+        cmocka_unit_test(a_transport_of_ones_own),
         cmocka_unit_test(tls),
         cmocka_unit_test(two_servers_on_one_port),
     };

@@ -58,6 +58,21 @@ static const struct refused refused[] = {
     CASE("%4g", 400, "GET /%4g HTTP/1.1\r\nHost: a\r\n\r\n"),
     CASE("%zz?", 400, "GET /%zz?a HTTP/1.1\r\nHost: a\r\n\r\n"),
     CASE("CONNECT's path", 400, "CONNECT /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, no port", 400, "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, no digits", 400, "CONNECT a: HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, port 0", 400, "CONNECT a:0 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, port 65536", 400,
+         "CONNECT a:65536 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, no host", 400, "CONNECT :80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, a user", 400, "CONNECT u@a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("CONNECT, absolute", 400,
+         "CONNECT http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("an authority alone", 400, "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("POST *", 400, "POST * HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("a star and more", 400, "OPTIONS *?a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("a backslash", 400, "GET \\a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    CASE("another protocol's method", 400,
+         "DESCRIBE / HTTP/1.1\r\nHost: a\r\n\r\n"),
     /* Lines. */
     CASE("LF", 400, "GET / HTTP/1.1\nHost: a\n\n"),
     CASE("LF in the headers", 400, GET "Host: a\nX: b\r\n\r\n"),
@@ -84,6 +99,11 @@ static const struct refused refused[] = {
     CASE("folded length", 400, POST "Content-Length: 1\r\n 0\r\n\r\nx"),
     CASE("folded coding", 400,
          POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    CASE("a name folded before its colon", 400,
+         POST "Content-Length\r\n : 1\r\n\r\nx"),
+    CASE("folded Expect", 400, POST "Expect: 100-\r\n continue\r\n\r\n"),
+    CASE("a fold of nothing, and a length behind it", 400,
+         POST "X: a\r\n \r\nContent-Length : 1\r\n\r\nx"),
     CASE("folded Connection", 400, GET HOST "Connection:\r\n close\r\n\r\n"),
     /* Host. */
     CASE("no Host", 400, GET "\r\n"),
@@ -109,6 +129,22 @@ static const struct refused refused[] = {
          POST "Content-Length: 9223372036854775808\r\n\r\nx"),
     CASE("unequal", 400,
          POST "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
+    CASE("one length twice", 400,
+         POST "Content-Length: 1\r\ncontent-length: 1\r\n\r\nx"),
+    CASE("a tab within", 400, POST "Content-Length: 1\t1\r\n\r\nx"),
+    CASE("octal", 400, POST "Content-Length: 0o1\r\n\r\nx"),
+    CASE("an exponent", 400, POST "Content-Length: 1e0\r\n\r\nx"),
+    CASE("an underscore", 400, POST "Content-Length: 1_0\r\n\r\nx"),
+    CASE("a semicolon", 400, POST "Content-Length: 1;1\r\n\r\nx"),
+    CASE("quotes", 400, POST "Content-Length: \"1\"\r\n\r\nx"),
+    CASE("other digits", 400,
+         POST "Content-Length: \xd9\xa1\r\n\r\nx"), /* Arabic */
+    CASE("a vertical tab", 400, POST "Content-Length:\v1\r\n\r\nx"),
+    CASE("many zeros", 400,
+         POST "Content-Length: 00000000000000000001\r\n\r\nx"),
+    CASE("HEAD with chunks", 400,
+         "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "0\r\n\r\n"),
     CASE("HEAD with a body", 400,
          "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"),
     /* Transfer-Encoding (WSG4), and both (CVE-2023-41419 and its like). */
@@ -120,6 +156,34 @@ static const struct refused refused[] = {
               "0\r\n\r\n"),
     CASE("both, gzip", 400,
          POST "Content-Length: 3\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+    CASE("a length of nothing, and chunks", 400,
+         POST "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "0\r\n\r\n"),
+    CASE("chunked, identity", 400,
+         POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
+    CASE("identity, chunked", 501,
+         POST "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n"),
+    CASE("identity, and a line of chunked", 501,
+         POST "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n"
+              "\r\n0\r\n\r\n"),
+    CASE("chunked, and a line of identity", 400,
+         POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n"
+              "\r\n0\r\n\r\n"),
+    CASE("an empty coding", 501, POST "Transfer-Encoding:\r\n\r\n"),
+    CASE("a comma before", 501,
+         POST "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n"),
+    CASE("a comma behind", 400,
+         POST "Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"),
+    CASE("a parameter", 501,
+         POST "Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n"),
+    CASE("a blank within", 501,
+         POST "Transfer-Encoding: chun ked\r\n\r\n0\r\n\r\n"),
+    CASE("another blank", 501,
+         POST "Transfer-Encoding: \xc2\xa0"
+              "chunked\r\n\r\n0\r\n\r\n"),
+    CASE("1.0, kept alive, with both", 400,
+         "POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 5\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     CASE("unknown", 501, POST "Transfer-Encoding: frob\r\n\r\n"),
     CASE("gzip", 501, POST "Transfer-Encoding: gzip\r\n\r\n"),
     CASE("gzip, chunked", 501,
@@ -144,6 +208,11 @@ static const struct refused refused[] = {
     CASE("1.0", 400,
          "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     CASE("an expectation", 417, POST "Expect: 200-ok\r\n\r\n"),
+    CASE("no expectation", 417, POST "Expect:\r\n\r\n"),
+    CASE("two expectations", 417, POST "Expect: 100-continue, x\r\n\r\n"),
+    CASE("two lines of them", 417,
+         POST "Expect: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"
+              "\r\nx"),
     /* The end of the stream within. */
     CASE("half a line", 400, "GET / HT"),
     CASE("half a head", 400, GET HOST),
@@ -204,6 +273,19 @@ static const struct taken taken[] = {
      "GET /  11 0:"},
     {"absolute, query", "GET http://b?q HTTP/1.1\r\nHost: a\r\n\r\n",
      "GET / q 11 0:"},
+    {"CONNECT", "CONNECT [::1]:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+     "CONNECT   11 0:"},
+    {"names with _ frame nothing",
+     POST "Content_Length: 5\r\nTransfer_Encoding: chunked\r\n\r\n",
+     "POST /  11 0:"},
+    {"trailers frame nothing",
+     POST "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+          "Content-Length: 50\r\nTransfer-Encoding: chunked\r\n"
+          "Host: b\r\nConnection: close\r\n\r\n",
+     "POST /  11 -1:x"},
+    {"a fold of nothing", GET HOST "X: a\r\n \r\n\r\n", "GET /  11 0:"},
+    {"1.0 expects nothing", "GET /a HTTP/1.0\r\nExpect: the-unexpected\r\n\r\n",
+     "GET /a  10 0:"},
     {"star", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS *  11 0:"},
     {"a length", POST "Content-Length: 3\r\n\r\nabc", "POST /  11 3:abc"},
     {"zeros", POST "Content-Length:  003 \r\n\r\nabc", "POST /  11 3:abc"},
@@ -243,7 +325,8 @@ GEV_TEST(what_is_taken)
         expect_int_eq(http_status_of(answer), 200);
         size_t n = strlen(taken[i].body);
         expect_mem_eq(http_body_of(answer), taken[i].body, n);
-        bool old = strstr(taken[i].bytes, "HTTP/1.0") != NULL;
+        bool old = strstr(taken[i].bytes, "HTTP/1.0") != NULL ||
+                   strstr(taken[i].bytes, "CONNECT") != NULL;
         expect_uint_eq(calls, old ? 1 : 2);
         expect_uint_eq(http_count(answer, "GET /next"), old ? 0 : 1);
         expect_str_eq(log.why, "");
@@ -372,11 +455,43 @@ GEV_TEST(bad_chunks_nobody_reads)
     gev_server_free(s);
 }
 
+static int give_host(gev_http *h, void *arg)
+{
+    const char *host = gev_http_header(h, "host");
+    (void)arg;
+    return gev_http_printf(h, "<%s>", host == NULL ? "none" : host);
+}
+
+/* Whom a request is for is said once: by its target, if that says it. */
+GEV_TEST(the_host_of_the_target)
+{
+    static const char *const cases[][2] = {
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "<a>"},
+        {"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "<b>"},
+        {"GET http://b:1?q HTTP/1.1\r\nX: y\r\nhOST: a\r\n\r\n", "<b:1>"},
+        {"GET https://longer.example/x HTTP/1.1\r\nHost:\r\n\r\n",
+         "<longer.example>"},
+        {"GET http://b/ HTTP/1.0\r\n\r\n", "<none>"},
+        {"GET /http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", "<a>"},
+    };
+    static char answer[4096];
+    struct http_log log;
+    gev_http_opts opts = http_opts(&log);
+    gev_server *s = http_serve(&opts, give_host, NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        test_note("%s", cases[i][0]);
+        http_talk(s, cases[i][0], strlen(cases[i][0]), answer, sizeof(answer));
+        expect_str_eq(http_body_of(answer), cases[i][1]);
+    }
+    gev_server_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(what_is_taken),
+        cmocka_unit_test(the_host_of_the_target),
         cmocka_unit_test(byte_by_byte),
         cmocka_unit_test(bad_chunks_end_the_connection),
         cmocka_unit_test(bad_chunks_nobody_reads),
