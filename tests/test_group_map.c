@@ -40,6 +40,13 @@ static void *work(void *ms)
     return P(N(ms) * 10);
 }
 
+static void *return_100_at(void *event)
+{
+    begun++;
+    expect_ok(gev_event_wait(event, GEV_FOREVER));
+    return P(100);
+}
+
 static void *die_slowly(void *arg)
 {
     (void)gev_sleep(GEV_FOREVER);
@@ -217,7 +224,9 @@ GEV_TEST(map_stops_at_the_first_error)
 {
     reset();
     gev_group *p = gev_pool_new(3);
-    gev_greenlet *other = gev_ref(gev_group_spawn(p, work, P(10)));
+    gev_event go;
+    gev_event_init(&go);
+    gev_greenlet *other = gev_ref(gev_group_spawn(p, return_100_at, &go));
     void *in[] = {P(1), P(60000), P(2), P(-EIO), P(-EPIPE), P(1)};
     void *out[] = {P(7), P(7), P(7), P(7), P(7), P(7)};
     expect_fail(gev_group_map(p, work, in, out, 6), EIO);
@@ -226,6 +235,7 @@ GEV_TEST(map_stops_at_the_first_error)
     for (int i = 0; i < 6; i++) {
         expect_int_eq(N(out[i]), 7);
     }
+    gev_event_set(&go);
     expect_ok(gev_join(other, GEV_FOREVER));
     expect_int_eq(N(gev_value(other)), 100); /* not ours: unharmed */
     gev_unref(other);

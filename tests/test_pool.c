@@ -31,6 +31,17 @@ static void *work(void *ms)
     return rc == 0 ? ms : gev_fail(error);
 }
 
+/* The same until the event. */
+static void *work_until(void *event)
+{
+    running++;
+    most = running > most ? running : most;
+    expect_ok(gev_event_wait(event, GEV_FOREVER));
+    running--;
+    ended++;
+    return NULL;
+}
+
 static void *count_end(void *arg)
 {
     ended++;
@@ -243,8 +254,11 @@ GEV_TEST(wait_available_tells_the_truth)
     reset();
     pool = gev_pool_new(1);
     gev_greenlet *g[3];
-    expect_not_null(gev_group_spawn(pool, work, P(5)));
+    gev_event go;
+    gev_event_init(&go);
+    expect_not_null(gev_group_spawn(pool, work_until, &go));
     expect_fail(gev_group_wait_available(pool, 0.001), ETIMEDOUT);
+    gev_event_set(&go);
     for (int i = 0; i < 3; i++) {
         g[i] = gev_spawn(wait_and_spawn, P(i));
     }
