@@ -209,12 +209,16 @@ GEV_TEST(pace_says_whether_it_switched)
     expect_true(gev_pace_end(&pace));
     expect_true(pace.switches >= 2);
     expect_true(pace.turns >= 1);
-    expect_ok(gev_pace_begin(&pace, GEV_FOREVER));
-    gev_greenlet *g = gev_spawn(return_arg, NULL);
-    expect_ok(gev_join(g, GEV_FOREVER));
-    gev_unref(g);
-    expect_true(gev_pace_end(&pace));
-    expect_uint_eq(pace.turns, 0); /* the hub was not needed */
+    /* The hub is not needed for that, though it may have its turn. */
+    pace.turns = 1;
+    for (int i = 0; i < 20 && pace.turns > 0; i++) {
+        expect_ok(gev_pace_begin(&pace, GEV_FOREVER));
+        gev_greenlet *g = gev_spawn(return_arg, NULL);
+        expect_ok(gev_join(g, GEV_FOREVER));
+        gev_unref(g);
+        expect_true(gev_pace_end(&pace));
+    }
+    expect_uint_eq(pace.turns, 0);
 }
 
 static void *spin_and_yield(void *arg)
