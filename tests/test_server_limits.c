@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -238,6 +239,106 @@ GEV_TEST(flushes_of_reads)
     wait_for_none(s);
     expect_ok(gev_stream_abort(c));
     gev_server_free(s);
+}
+
+/* Over a Unix socket, which takes no more later than it did at once. */
+static gev_server *serve_path(gev_server_opts *opts, char *dir, char *path,
+                              gev_conn_fn fn, void *arg)
+{
+    expect_not_null(mkdtemp(dir));
+    snprintf(path, 64, "%s/socket", dir);
+    opts->host = NULL;
+    opts->unix_path = path;
+    return serve(opts, fn, arg);
+}
+
+static void fill(gev_stream *conn)
+{
+    while (gev_stream_try_write(conn, block, 8192) > 0) {
+    }
+    expect_int_eq(errno, EAGAIN);
+}
+
+static void flush_by_read(gev_stream *conn, const struct sockaddr *peer,
+                          void *arg)
+{
+    struct fate *fate = arg;
+    char c;
+    (void)peer;
+    fill(conn);
+    expect_ok(gev_stream_write(conn, "answer", 6));
+    fate->error = gev_stream_read(conn, &c, 1) < 0 ? errno : 0;
+    fate->ended = true;
+}
+
+static void send_file(gev_stream *conn, const struct sockaddr *peer, void *arg)
+{
+    struct fate *fate = arg;
+    FILE *file = tmpfile();
+    (void)peer;
+    expect_int_eq(ftruncate(fileno(file), sizeof(block)), 0);
+    int rc = gev_stream_sendfile(conn, fileno(file), 0, sizeof(block));
+    fate->error = rc < 0 ? errno : 0;
+    fclose(file);
+    expect_ok(gev_stream_write(conn, "more", 4));
+    fate->ended = true;
+}
+
+/* However the answer was not taken in time: it is not waited for again. */
+GEV_TEST(answers_that_were_not_taken)
+{
+    const gev_conn_fn fns[2] = {flush_by_read, send_file};
+    for (int i = 0; i < 2; i++) {
+        char dir[] = "/tmp/gev-test-XXXXXX";
+        char path[64];
+        struct fate fate = {0};
+        gev_server_opts opts = local;
+        opts.write_timeout = test_scale(0.4);
+        gev_server *s = serve_path(&opts, dir, path, fns[i], &fate);
+        int fd = gev_unix_connect(path, test_scale(5));
+        wait_for_end(&fate);
+        expect_int_eq(fate.error, ETIMEDOUT);
+        expect_le(wait_for_none(s), 0.9 * opts.write_timeout);
+        expect_ok(gev_close(fd));
+        gev_server_free(s);
+        expect_int_eq(rmdir(dir), 0);
+    }
+}
+
+/* The handler's own impatience is none of the server's. */
+static void flush_a_moment(gev_stream *conn, const struct sockaddr *peer,
+                           void *arg)
+{
+    struct fate *fate = arg;
+    gev_timeout moment = {.priv = {0}};
+    (void)peer;
+    fill(conn);
+    expect_ok(gev_stream_write(conn, "answer", 6));
+    expect_ok(gev_timeout_begin(&moment, 0.01));
+    fate->error = gev_stream_flush(conn) < 0 ? errno : 0;
+    expect_true(gev_timeout_end(&moment));
+    fate->ended = true;
+}
+
+GEV_TEST(answers_that_have_time_yet)
+{
+    char dir[] = "/tmp/gev-test-XXXXXX";
+    char path[64];
+    static char said[1 << 20];
+    struct fate fate = {0};
+    gev_server_opts opts = local;
+    opts.write_timeout = test_scale(10);
+    gev_server *s = serve_path(&opts, dir, path, flush_a_moment, &fate);
+    gev_stream *c = gev_stream_open(gev_unix_connect(path, test_scale(5)));
+    wait_for_end(&fate);
+    expect_int_eq(fate.error, ETIMEDOUT);
+    ssize_t n = gev_stream_read_exactly(c, said, sizeof(said));
+    if (expect_ge(n, 6)) {
+        expect_mem_eq(said + n - 6, "answer", 6);
+    }
+    expect_ok(gev_stream_close(c));
+    gev_server_free(s);
+    expect_int_eq(rmdir(dir), 0);
 }
 
 /* --- idle connections ----------------------------------------------------- */
@@ -522,6 +623,21 @@ GEV_TEST(options_of_before)
     expect_int_eq(released, 0);
 }
 
+/* No size is the whole size. */
+GEV_TEST(options_of_no_size)
+{
+    int released = 0;
+    gev_server_opts opts = local;
+    opts.size = 0;
+    opts.release = count;
+    gev_server *s = serve(&opts, read_lines, &released);
+    gev_server_free(s);
+    expect_int_eq(released, 1);
+    opts.idle_timeout = -1;
+    expect_null(gev_server_new(&opts, read_lines, NULL));
+    expect_int_eq(errno, EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +646,8 @@ int main(void)
         cmocka_unit_test(handlers_may_set_others),
         cmocka_unit_test(clients_that_take_nothing),
         cmocka_unit_test(flushes_of_reads),
+        cmocka_unit_test(answers_that_were_not_taken),
+        cmocka_unit_test(answers_that_have_time_yet),
         cmocka_unit_test(idle_connections_end),
         cmocka_unit_test(slow_requests),
         cmocka_unit_test(no_idle_limit),
@@ -539,6 +657,7 @@ int main(void)
         cmocka_unit_test(limits_after_a_restart),
         cmocka_unit_test(times_that_make_no_sense),
         cmocka_unit_test(options_of_before),
+        cmocka_unit_test(options_of_no_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,6 +106,8 @@ GEV_TEST(tries_take_what_goes)
     expect_fail(gev_stream_wait(s, GEV_WRITE), ETIMEDOUT);
     expect_fail(gev_stream_flush(s), ETIMEDOUT); /* "later" is there still */
     expect_fail(gev_stream_try_write(NULL, "x", 1), EINVAL);
+    expect_fail(gev_stream_try_write(s, NULL, 1), EINVAL);
+    expect_fail(gev_stream_writev(s, NULL, 1), EINVAL);
     close_both(s, peer);
 }
 
@@ -190,6 +192,57 @@ GEV_TEST(a_killed_greenlet_reads_what_is_there)
     expect_int_eq(gev_send(peer, "x", 1, 0), 1);
     gev_greenlet *g = gev_spawn(kill_self_and_read, s);
     expect_int_eq(gev_join(g, test_scale(5)), 0);
+    gev_unref(g);
+    close_both(s, peer);
+}
+
+/* What is so already needs no park: no time at all is enough to be told, and
+ * for what a trimmed stream waits for. */
+GEV_TEST(no_time_is_enough_for_what_is_so)
+{
+    int peer;
+    char c = 0;
+    gev_stream *s = open_pair(&peer);
+    for (int i = 0; i < 2; i++) {
+        int error = i == 0 ? ETIMEDOUT : EAGAIN;
+        if (i == 0) {
+            expect_ok(gev_stream_settimeout(s, 0));
+        } else {
+            expect_ok(gev_stream_settimeout(s, GEV_FOREVER));
+            expect_ok(gev_settimeout(gev_stream_fd(s), 0));
+        }
+        expect_fail(gev_stream_wait(s, GEV_READ), error);
+        expect_int_eq(gev_stream_wait(s, GEV_WRITE), GEV_WRITE);
+        expect_ok(gev_stream_trim(s));
+        expect_fail(gev_stream_read(s, &c, 1), error);
+        expect_ok(gev_stream_trim(s));
+        expect_int_eq(gev_send(peer, "x", 1, 0), 1);
+        expect_int_eq(gev_stream_wait(s, GEV_READ), GEV_READ);
+        expect_int_eq(gev_stream_wait(s, GEV_READ | GEV_WRITE),
+                      GEV_READ | GEV_WRITE);
+        expect_int_eq(gev_stream_read(s, &c, 1), 1);
+        expect_int_eq(c, 'x');
+    }
+    expect_ok(gev_close(peer)); /* a hang-up is so, too */
+    expect_int_eq(gev_stream_wait(s, GEV_READ), GEV_READ);
+    expect_ok(gev_stream_abort(s));
+}
+
+static void *kill_self_and_wait(void *arg)
+{
+    gev_stream *s = arg;
+    (void)gev_kill(gev_current(), 0);
+    expect_int_eq(gev_stream_wait(s, GEV_WRITE), GEV_WRITE);
+    expect_fail(gev_stream_wait(s, GEV_READ), ECANCELED);
+    return NULL;
+}
+
+GEV_TEST(a_killed_greenlet_is_told_what_is_so)
+{
+    int peer;
+    gev_stream *s = open_pair(&peer);
+    gev_greenlet *g = gev_spawn(kill_self_and_wait, s);
+    expect_ok(gev_join(g, test_scale(5)));
     gev_unref(g);
     close_both(s, peer);
 }
@@ -321,6 +374,25 @@ GEV_TEST(a_reads_flush_goes_both_ways)
     expect_ok(gev_stream_abort(s));
 }
 
+/* One that can try, and cannot wait: a read's flush writes. */
+GEV_TEST(tries_without_a_wait)
+{
+    const gev_transport trying = {.size = offsetof(gev_transport, wait),
+                                  .read = stage_read,
+                                  .write = stage_write,
+                                  .close = stage_close,
+                                  .try_write = stage_try};
+    struct stage t = {.taken = 0};
+    char c;
+    gev_stream *s = gev_stream_new(&trying, &t);
+    expect_ok(gev_stream_write(s, "abc", 3));
+    expect_fail(gev_stream_try_write(s, "d", 1), EAGAIN);
+    expect_fail(gev_stream_wait(s, GEV_WRITE), ENOTSUP);
+    expect_int_eq(gev_stream_read(s, &c, 1), 1);
+    expect_int_eq(t.writes, 1);
+    expect_ok(gev_stream_close(s));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,8 +403,11 @@ int main(void)
         cmocka_unit_test(trimmed_streams_read_on),
         cmocka_unit_test(a_trimmed_stream_without_time),
         cmocka_unit_test(a_killed_greenlet_reads_what_is_there),
+        cmocka_unit_test(no_time_is_enough_for_what_is_so),
+        cmocka_unit_test(a_killed_greenlet_is_told_what_is_so),
         cmocka_unit_test(older_transports_are_not_asked),
         cmocka_unit_test(a_reads_flush_goes_both_ways),
+        cmocka_unit_test(tries_without_a_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,8 @@ typedef struct gev_tls_ops {
 
 /** Options; zero means the default. */
 typedef struct gev_server_opts {
-    size_t size;            /**< sizeof(gev_server_opts): room to grow */
+    size_t size;            /**< sizeof(gev_server_opts): room to grow; 0: the
+                                 same */
     const char *host;       /**< NULL: every address, IPv6 and IPv4; a name:
                                  all its addresses, 8 at most, on one port */
     const char *service;    /**< "8080", "http"; NULL or "0": any free port */

@@ -202,7 +202,8 @@ GEV_API size_t gev_stream_buffered(const gev_stream *s);
  *  failure (GEV_READ), or the transport take something (GEV_WRITE). It flushes
  *  nothing.
  *
- *  Parks:  unless it is so.
+ *  Parks:  unless something to read is buffered. Who may not, or has no time
+ * to, is told what is so at once.
  *  @param directions  GEV_READ, GEV_WRITE (see gev_wait_fd()), or both
  *  @return those that are so, at least one; or -1 on error
  *

@@ -21,6 +21,7 @@ int gev__stream_start_clock(struct gev__stream_call *call)
     }
     int rc = gev__scope_begin(call->s->hub, &call->scope, timeout, ETIMEDOUT);
     call->scoped = rc == 0;
+    call->late = false;
     return rc;
 }
 
@@ -64,8 +65,9 @@ static void leave(struct gev__stream_call *call)
 {
     struct gev_stream *s = call->s;
 
-    if (call->scoped) {
-        gev__scope_end(&call->scope);
+    if (call->scoped && gev__scope_end(&call->scope) && call->late &&
+        call->side == &s->writer) {
+        s->stuck = true;
     }
     if (--s->users > 0 || !s->closing) {
         return;
@@ -188,7 +190,8 @@ ssize_t gev__stream_transport_write(struct gev__stream_call *call,
     if (taken <= 0) {
         taken = taken < 0 ? gev__transport_error() : -EIO;
     }
-    s->stuck = taken == -ETIMEDOUT && s->writer.timeout != GEV_FOREVER;
+    call->late = taken == -ETIMEDOUT;
+    s->stuck = s->stuck && taken < 0;
     leave_transport(&s->writer);
     return s->closing ? -EBADF : taken;
 }
@@ -203,6 +206,7 @@ ssize_t gev__stream_transport_try(struct gev__stream_call *call,
     }
     ssize_t taken = s->ops->try_write(s->self, buf, n);
     if (taken > 0) {
+        s->stuck = false;
         return taken;
     }
     return taken < 0 ? gev__transport_error() : -EIO;

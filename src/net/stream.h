@@ -54,7 +54,7 @@ struct gev_stream {
     unsigned users;
     bool trimmed;     /* wait before memory is taken to read */
     bool own_timeout; /* by gev_stream_settimeout(), not the server */
-    bool stuck;       /* the last write took longer than allowed */
+    bool stuck;       /* the last write took longer than its limit */
     bool shut;        /* no more writes */
     bool ended;       /* the last read was at the end */
     bool closing;     /* new calls fail */
@@ -80,7 +80,8 @@ void gev__stream_trim(struct gev_stream *s);
 struct gev__stream_call {
     struct gev_stream *s;
     struct gev__side *side;
-    bool scoped; /* its time limit has begun */
+    bool scoped; /* its time limit has begun; then also valid is: */
+    bool late;   /* a time limit, this one or another, has cut a write */
     struct gev__scope_handle scope;
 };
 
@@ -131,6 +132,9 @@ static inline int gev__self_to_fd(const void *self)
 {
     return (int)(intptr_t)self;
 }
+
+/* Which of the directions a descriptor is ready for now; 0: none. */
+int gev__fd_look(int fd, int directions);
 
 /* What a transport's function that failed left in errno: -errno. */
 int gev__transport_error(void);

@@ -107,7 +107,8 @@ static int wait_trimmed(struct gev__stream_call *call)
         return rc;
     }
     rc = gev__stream_transport_wait(call, GEV_READ);
-    return rc > 0 || rc == -ENOTSUP ? 0 : rc;
+    /* EAGAIN: its descriptor's timeout is 0, which allows one try. */
+    return rc > 0 || rc == -ENOTSUP || rc == -EAGAIN ? 0 : rc;
 }
 
 /* Reads more into the buffer: bytes, 0 at the end, -errno. */
@@ -375,6 +376,31 @@ ssize_t gev_stream_peek(gev_stream *s, const void **data, size_t n)
     return gev__ret(rc);
 }
 
+/* What is so needs no wait: it is said to who could not, too. Others are told
+ * by the loop, lest one who tries and waits by turns keeps them from theirs. */
+static int wait_or_look(struct gev__stream_call *call, int directions)
+{
+    struct gev_stream *s = call->s;
+    const bool is_fd = gev__stream_is_fd(s);
+    int rc = gev__stream_start_clock(call);
+    int ready = 0;
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (is_fd && s->hub->current->alerts != 0) {
+        ready = gev__fd_look(gev__self_to_fd(s->self), directions);
+    }
+    if (ready > 0) {
+        return ready;
+    }
+    rc = gev__stream_transport_wait(call, directions);
+    if (rc == -EAGAIN && is_fd) { /* its descriptor's timeout is 0 */
+        ready = gev__fd_look(gev__self_to_fd(s->self), directions);
+    }
+    return ready > 0 ? ready : rc;
+}
+
 static int wait_ready(gev_stream *s, int directions)
 {
     struct gev__stream_call call;
@@ -384,9 +410,8 @@ static int wait_ready(gev_stream *s, int directions)
                  : gev__stream_begin(&call, s, reads ? &s->reader : &s->writer);
 
     if (rc == 0) {
-        rc = reads && buffered(s) > 0
-                 ? GEV_READ
-                 : gev__stream_transport_wait(&call, directions);
+        rc = reads && buffered(s) > 0 ? GEV_READ
+                                      : wait_or_look(&call, directions);
         gev__stream_end(&call);
     }
     return rc;

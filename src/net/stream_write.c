@@ -101,7 +101,11 @@ static int push_or_readable(struct gev__stream_call *call)
 
     while ((rc = try_flush(call)) == -EAGAIN) {
         rc = gev__stream_transport_wait(call, GEV_READ | GEV_WRITE);
+        if (rc == -ENOTSUP) {
+            break; /* one that can only try */
+        }
         if (rc < 0 || rc & GEV_READ) {
+            call->late = rc == -ETIMEDOUT;
             return rc < 0 ? rc : 0;
         }
     }
@@ -269,8 +273,10 @@ static int send_by_kernel(struct gev__stream_call *call, int fd, off_t offset,
             rc = sent < 0 ? (int)sent : -EIO;
         } else {
             n -= (size_t)sent;
+            s->stuck = false;
         }
     }
+    call->late = rc == -ETIMEDOUT;
     s->writer.in_transport = false;
     return rc;
 }
@@ -323,13 +329,16 @@ int gev_stream_write(gev_stream *s, const void *buf, size_t n)
 
 ssize_t gev_stream_try_write(gev_stream *s, const void *buf, size_t n)
 {
-    return gev__ret(s == NULL ? -EINVAL : try_write(s, buf, n));
+    return gev__ret(s == NULL || (buf == NULL && n > 0) ? -EINVAL
+                                                        : try_write(s, buf, n));
 }
 
 int gev_stream_writev(gev_stream *s, const struct iovec *iov, int n)
 {
     struct gev__stream_call call;
-    int rc = n < 0 || n > IOV_MAX ? -EINVAL : begin_write(&call, s);
+    int rc = n < 0 || n > IOV_MAX || (iov == NULL && n > 0)
+                 ? -EINVAL
+                 : begin_write(&call, s);
 
     if (rc == 0) {
         rc = write_pieces(&call, iov, n);

@@ -75,6 +75,23 @@ static int wait_fd(void *self, int directions)
     return (int)gev__ret(rc);
 }
 
+int gev__fd_look(int fd, int directions)
+{
+    struct pollfd p = {.fd = fd};
+
+    p.events = (short)((directions & GEV_READ ? POLLIN : 0) |
+                       (directions & GEV_WRITE ? POLLOUT : 0));
+    int rc = gev__sys_poll(&p, 1, 0);
+    if (rc <= 0) {
+        return rc;
+    }
+    if (p.revents & ~(POLLIN | POLLOUT)) {
+        return directions; /* a call will say why */
+    }
+    return (p.revents & POLLIN ? GEV_READ : 0) |
+           (p.revents & POLLOUT ? GEV_WRITE : 0);
+}
+
 static int shut_fd(void *self)
 {
     return (int)gev__ret(gev__sys_shutdown(gev__self_to_fd(self), SHUT_WR));
