@@ -27,6 +27,9 @@
  *  - CURLOPT_NOSIGNAL and CURLOPT_QUICK_EXIT are set to 1 and stay so: without
  *    them curl would change the process's SIGPIPE under other threads, and wait
  *    for a name server before it lets go of a transfer that has ended.
+ *  - telnet: stops the thread until it ends: curl polls by itself there, and
+ *    neither a kill nor a timeout scope is seen. file: stops it as long as the
+ *    disk takes.
  *  - With CURLOPT_CONNECT_ONLY the connection ends with the transfer.
  *  - A CURLSH needs lock functions only if several threads use it: within a
  *    hub no two calls of curl overlap. They run in the hub, where a gev_lock

@@ -45,9 +45,12 @@ static void fail_all(struct gev__curl_driver *d, CURLMcode code)
 
     for (size_t i = 0; i < d->n_buckets; i++) {
         struct gev__curl_transfer *t = d->buckets[i];
-        for (; t != NULL; t = t->next) {
+        while (t != NULL) {
             if (t->added && !t->over) {
                 gev__curl_transfer_settle(d, t, result);
+                t = d->buckets[i]; /* a callback may have grown the table */
+            } else {
+                t = t->next;
             }
         }
     }

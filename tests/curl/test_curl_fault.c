@@ -251,6 +251,90 @@ GEV_TEST(multi_handle_that_fails_fails_all_that_is_in_it)
     fail_each_action(CURLM_INTERNAL_ERROR, CURLE_FAILED_INIT);
 }
 
+/* A removal calls the progress function. One that calls back, in vain, makes
+ * the table of transfers grow while all that are in it are taken out. */
+struct meddlers {
+    const struct web *web;
+    CURL *easy; /* one of them */
+    unsigned removed;
+    unsigned meddle_at; /* in this removal */
+    CURLcode refusal;
+    unsigned failed;
+};
+
+static int meddle(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
+                  curl_off_t d)
+{
+    struct meddlers *m = arg;
+
+    (void)a;
+    (void)b;
+    (void)c;
+    (void)d;
+    if (actions < fail_action_at || fail_action_at == 0) {
+        return 0; /* nothing has failed */
+    }
+    if (++m->removed == m->meddle_at) {
+        CURL *easy = curl_easy_init();
+        m->refusal = gev_curl_perform(easy);
+        curl_easy_cleanup(easy);
+    }
+    return 0;
+}
+
+static void *perform_and_meddle(void *arg)
+{
+    struct meddlers *m = arg;
+    struct body b;
+    void *gap = malloc((size_t)rand() % 100000); /* chance in the addresses */
+    CURL *easy = handle_for(web_url(m->web, "/hang"), &b);
+
+    free(gap);
+    m->easy = easy;
+    curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, meddle);
+    curl_easy_setopt(easy, CURLOPT_XFERINFODATA, m);
+    m->failed += gev_curl_perform(easy) == CURLE_OUT_OF_MEMORY;
+    curl_easy_cleanup(easy);
+    return NULL;
+}
+
+/* As many as the table has buckets at first: one more has it grow. */
+static void fail_among_meddlers(const struct web *web, unsigned meddle_at)
+{
+    enum { N = 64 };
+    struct meddlers m = {.web = web, .meddle_at = meddle_at};
+    gev_group *crowd = gev_group_new();
+
+    test_note("removal %u", meddle_at);
+    fail_action_at = 0;
+    for (int i = 0; i < N; i++) {
+        expect_not_null(gev_group_spawn(crowd, perform_and_meddle, &m));
+    }
+    gev_sleep(0.01); /* each is in the multi handle */
+    actions = 0;
+    fail_action_at = 1;
+    expect_int_eq(gev_curl_pause(m.easy, CURLPAUSE_SEND), CURLE_OK); /* acts */
+    expect_ok(gev_group_join(crowd, test_scale(2)));
+    expect_uint_eq(m.failed, N);
+    expect_int_eq(m.refusal, CURLE_RECURSIVE_API_CALL);
+    gev_group_free(crowd);
+    expect_ok(gev_hub_close());
+}
+
+GEV_TEST(callbacks_of_failed_transfers_may_call_back)
+{
+    struct web *web = web_start();
+
+    action_fails_with = CURLM_OUT_OF_MEMORY;
+    for (unsigned at = 1; at <= 32; at++) {
+        fail_among_meddlers(web, at);
+    }
+    fail_action_at = 0;
+    test_note(NULL);
+    web_stop(web);
+}
+
 /* --- the core fails ------------------------------------------------------- */
 
 /* The hub is asked by a message, or without memory for one by a timer. */
@@ -325,6 +409,7 @@ int main(void)
         cmocka_unit_test(multi_handle_without_memory),
         cmocka_unit_test(hub_without_descriptors),
         cmocka_unit_test(multi_handle_that_fails_fails_all_that_is_in_it),
+        cmocka_unit_test(callbacks_of_failed_transfers_may_call_back),
         cmocka_unit_test(errands_need_no_memory),
         cmocka_unit_test(
             descriptor_that_cannot_be_watched_is_an_error_for_curl),

@@ -28,6 +28,18 @@ for path in "$bin"/*; do
 done
 [ "$count" -ge 20 ] || fail "only $count programs"
 
+echo "* the commands that build them by hand"
+# Only as far as the compiler's front end, with the headers of this tree.
+(
+    cd "$here/../../examples"
+    sed -n '/^    cc /,/^$/p' README.md |
+        sed 's/\$(pkg-config[^)]*)//; s/^    cc /cc -fsyntax-only -I..\/include /' \
+        >"$tmp/by_hand"
+    [ -x "$bin/fetch_curl" ] || sed -i '/fetch_curl/d' "$tmp/by_hand"
+    grep -q ' hello\.c' "$tmp/by_hand" || fail "README.md builds nothing"
+    sh -e "$tmp/by_hand" || fail "a command of examples/README.md"
+)
+
 echo "* arguments where there should be none"
 for program in choose dns_bench fail_fast hello pipeline sleepers switch \
     threadpool threads_vs_greenlets chat_server echo_server; do
