@@ -129,6 +129,11 @@ static int write_out(BIO *bio, const char *buf, int n)
     if (n <= 0) {
         return 0;
     }
+    /* Nothing follows a close_notify, and nobody would read it: OpenSSL answers
+     * the peer's key updates nevertheless. */
+    if (conn->said_goodbye) {
+        return n;
+    }
     size_t sent = send_directly(conn, buf, (size_t)n);
     size_t rest = (size_t)n - sent;
     if (rest > 0) {

@@ -345,6 +345,31 @@ GEV_TEST(a_goodbye_after_new_keys)
     }
 }
 
+/* RFC 8446, 6.1. A peer that has read all there is reads no more: an answer to
+ * its new keys would wait for ever where buffers are full. */
+GEV_TEST(nothing_follows_the_goodbye)
+{
+    struct wire wire = {.fd = -1};
+    struct pair p = pair_on_wire(&wire);
+    char c = 0;
+    expect_ok(gev_stream_shutdown(p.client.s));
+    size_t before = wire.written;
+    /* OpenSSL has the answer ready at the first, and writes it at the next. */
+    for (int i = 0; i < 2; i++) {
+        SSL *ssl = gev_tls_ssl(p.server.s);
+        expect_int_eq(SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+        expect_ok(gev_stream_write(p.server.s, "x", 1));
+        expect_ok(gev_stream_flush(p.server.s));
+        expect_int_eq(gev_stream_read(p.client.s, &c, 1), 1);
+        expect_int_eq(c, 'x');
+    }
+    expect_ok(gev_stream_settimeout(p.client.s, 0.001));
+    expect_fail(gev_stream_read(p.client.s, &c, 1), ETIMEDOUT);
+    expect_uint_eq(wire.written, before);
+    close_pair(&p);
+    expect_uint_eq(wire.written, before);
+}
+
 GEV_TEST(renegotiation_is_refused)
 {
     gev_tls *client = make_client(0);
@@ -766,6 +791,7 @@ int main(void)
         cmocka_unit_test(the_error_queue_is_everybodys),
         cmocka_unit_test(keys_are_updated_on_the_way),
         cmocka_unit_test(a_goodbye_after_new_keys),
+        cmocka_unit_test(nothing_follows_the_goodbye),
         cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(a_spoiled_record_is_found_out),
         cmocka_unit_test(the_end_is_the_goodbye),
