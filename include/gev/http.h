@@ -41,7 +41,9 @@ typedef struct gev_http gev_http;
 /** Answers a request.
  *
  *  @return 0: done. -1: 500 if nothing went out yet (400, 408, 413 if it was
- *          the reading of the body that failed), else the connection is cut
+ *          the reading of the body that failed), else the connection is cut.
+ *          0 of one that was killed, or is out of a scope's time, and has set
+ *          and written nothing is taken for -1
  */
 typedef int (*gev_http_fn)(gev_http *h, void *arg);
 
@@ -67,10 +69,13 @@ typedef struct gev_http_opts {
                                 without room for more, or over a transport that
                                 cannot wait for room without 16 KiB */
     double idle_timeout;   /**< between requests; 0: 60; then the connection is
-                                closed without a word */
+                                closed without a word. Of this and the server's
+                                own the shorter holds */
     /** Called after each response, once. @p status is what went out, 0 for a
      *  connection the handler has taken over; @p why is NULL, or what was
-     *  wrong. It may not park. */
+     *  wrong. It may not park: that does not fail, as it runs in the
+     *  connection's greenlet, but the next request waits for it, and so does
+     *  a server that stops. */
     void (*log)(const gev_http *h, int status, const char *why, void *arg);
     void *log_arg;
 } gev_http_opts;
@@ -81,8 +86,9 @@ typedef struct gev_http_opts {
  *
  *  Parks:  no.
  *  Owns:   the caller owns it: gev_server_free(). Options are copied.
- *  @param server  NULL: the defaults. Its read_timeout and write_timeout only
- *                 hold until there is a request, for a TLS handshake
+ *  @param server  NULL: the defaults. Its read_timeout and write_timeout have
+ *                 no effect: the times of @p opts hold, and for a handshake
+ *                 that of its tls. Its idle_timeout holds as well
  *  @param opts    NULL: the defaults
  *
  *  Errors:
@@ -106,7 +112,8 @@ GEV_API gev_server *gev_http_server_new(const gev_server_opts *server,
  *  Errors:
  *    EINVAL  NULL, or a time that is negative or NaN
  *    ENOMEM  no memory
- *    and those of any park
+ *    and those of any park: also when it was the handler that was killed, and
+ *    answered
  *  Source: gevent.pywsgi.WSGIHandler.handle (WSG2)
  *  @since 0.1
  */
@@ -115,7 +122,8 @@ GEV_API int gev_http_serve_stream(gev_stream *conn, const gev_http_opts *opts,
 
 /** @name The request. Its strings live as long as it does @{ */
 
-/** "GET".
+/** "GET". Methods are those of the registries and of well-known protocols, in
+ *  capitals: all others are answered 501 before the handler.
  *
  *  Parks:  no.
  *  @since 0.1
@@ -311,7 +319,7 @@ GEV_API int gev_http_add_header(gev_http *h, const char *name,
                                 const char *value);
 
 /** Writes a part of the body, to the buffer first. What is written for a HEAD
- *  request is counted, and does not go out.
+ *  request is counted for its Content-Length, and does not go out.
  *
  *  Parks:  when the buffer is full.
  *  @return 0, or -1 on error
@@ -430,7 +438,7 @@ GEV_API gev_stream *gev_http_hijack(gev_http *h);
  */
 GEV_API int gev_http_status(const gev_http *h);
 
-/** Bytes of the response's body.
+/** Bytes of the response's body: what was written; 0 for a HEAD request.
  *
  *  Parks:  no.
  *  Source: WSGIHandler.format_request (WSG11)

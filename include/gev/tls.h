@@ -147,7 +147,8 @@ GEV_API void gev_tls_unref(gev_tls *t);
 
 /** Reads certificate, key and authorities anew, from the same files: for the
  *  connections to come. On failure all stays as it is. Sessions that were made
- *  with the old authorities are not resumed.
+ *  with the old authorities are not resumed, also if they are given out later,
+ *  on a connection from before.
  *
  *  Parks:  no, but reads the files.
  *  Thread: any thread.

@@ -98,27 +98,26 @@ static ssize_t read_frame_line(struct gev_http *h, char **ret_line,
     return n - 2;
 }
 
-/* They are checked and forgotten: all of them in the time of a head. */
+/* They are checked and forgotten: all of them in the time of a head. A read
+ * that ends among them goes on there. */
 static int read_trailers(struct gev_http *h)
 {
     const gev_http_opts *opts = h->conn->opts;
-    double end = gev__http_now() + opts->header_timeout;
-    size_t bytes = 0;
-    unsigned lines = 0;
+    size_t *bytes = &h->trailers.bytes;
     ssize_t n;
     char *line;
 
     do {
-        double left = end - gev__http_now();
+        double left = h->trailers.until - gev__http_now();
         gev__http_limit(h->conn,
                         left < opts->body_timeout ? left : opts->body_timeout);
-        n = read_frame_line(h, &line, opts->max_header - bytes, 431);
+        n = read_frame_line(h, &line, opts->max_header - *bytes, 431);
         if (n < 0) {
             return -1;
         }
-        bytes += n == 0 ? 0 : (size_t)n + 2;
-        if (bytes > opts->max_header ||
-            (n > 0 && ++lines > opts->max_headers)) {
+        *bytes += n == 0 ? 0 : (size_t)n + 2;
+        if (*bytes > opts->max_header ||
+            (n > 0 && ++h->trailers.lines > opts->max_headers)) {
             return fail_with(h, 431);
         }
         if (n > 0 && !gev__http_is_field(line, (size_t)n)) {
@@ -126,6 +125,7 @@ static int read_trailers(struct gev_http *h)
         }
     } while (n > 0);
     h->rest = GEV__HTTP_ENDED;
+    h->body_error = 0;
     return 0;
 }
 
@@ -139,7 +139,7 @@ static bool is_worth_it(struct gev_http *h, size_t n, int64_t size)
     return h->overhead <= OVERHEAD;
 }
 
-/* The line before a chunk, and all that follows the last one. */
+/* The line before a chunk. */
 static int begin_chunk(struct gev_http *h)
 {
     char *line;
@@ -153,7 +153,9 @@ static int begin_chunk(struct gev_http *h)
         return fail(h, EBADMSG);
     }
     if (size == 0) {
-        return read_trailers(h);
+        h->trailers.until = gev__http_now() + h->conn->opts->header_timeout;
+        h->rest = GEV__HTTP_TRAILERS;
+        return 0;
     }
     uint64_t most = h->conn->opts->max_body;
     if (most > 0 && (uint64_t)size > most - h->received) {
@@ -213,6 +215,9 @@ static ssize_t read_more(struct gev_http *h, void *buf, size_t n)
         return -1;
     }
     if (h->rest == GEV__HTTP_CHUNK_SIZE && begin_chunk(h) < 0) {
+        return -1;
+    }
+    if (h->rest == GEV__HTTP_TRAILERS && read_trailers(h) < 0) {
         return -1;
     }
     if (h->rest == GEV__HTTP_ENDED) {

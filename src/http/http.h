@@ -52,9 +52,10 @@ enum gev__http_framing {
 /* What is left of the request's body. */
 enum gev__http_rest {
     GEV__HTTP_ENDED,
-    GEV__HTTP_BYTES,     /* h->left of them */
-    GEV__HTTP_CHUNK,     /* h->left of this chunk; 0: its CRLF comes */
-    GEV__HTTP_CHUNK_SIZE /* the line of the next chunk's size comes */
+    GEV__HTTP_BYTES,      /* h->left of them */
+    GEV__HTTP_CHUNK,      /* h->left of this chunk; 0: its CRLF comes */
+    GEV__HTTP_CHUNK_SIZE, /* the line of the next chunk's size comes */
+    GEV__HTTP_TRAILERS    /* what follows the last chunk */
 };
 
 struct gev__http_conn;
@@ -83,8 +84,13 @@ struct gev_http {
     uint64_t left;
     uint64_t received;
     uint64_t overhead; /* bytes of chunks' lines, beyond what is usual */
-    int body_error;    /* errno of the read that failed for good; 0: none did */
-    int body_status;   /* what such a failure is answered with; 0: see there */
+    struct {
+        double until; /* all of them have to be there */
+        size_t bytes;
+        unsigned lines;
+    } trailers;      /* so far */
+    int body_error;  /* errno of the read that failed for good; 0: none did */
+    int body_status; /* what such a failure is answered with; 0: see there */
 
     /* The response. */
     int status;
@@ -205,6 +211,9 @@ int gev__http_finish(struct gev_http *h);
 
 /* Answers with an error and its words, if the head is not out. */
 int gev__http_send_error(struct gev_http *h, int status);
+
+/* The response ends before its end: the client must not take it for whole. */
+void gev__http_cut(struct gev_http *h);
 
 /* --- words.c -------------------------------------------------------------- */
 

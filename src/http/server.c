@@ -254,12 +254,23 @@ static const char *why_it_failed(const struct gev_http *h)
     }
 }
 
+/* A handler that was killed, or is out of time, and has not said anything did
+ * not mean "200 OK". */
+static bool is_speechless(const struct gev_http *h)
+{
+    return h->status == 200 && h->reason == NULL && h->first == NULL &&
+           h->length < 0 && h->sent == 0 && !h->head_out && gev_yield() < 0;
+}
+
 /* The handler, and the end of its response. */
 static void run_handler(struct gev__http_conn *c)
 {
     struct gev_http *h = &c->request;
     int rc = c->fn(h, c->arg);
 
+    if (rc == 0 && !h->hijacked && is_speechless(h)) {
+        rc = -1;
+    }
     if (h->hijacked) {
         h->close = true;
     } else if (rc != 0) {
@@ -301,6 +312,17 @@ static void free_conn(void *arg)
     free(c);
 }
 
+/* The handler has ended its greenlet. */
+static void drop_conn(void *arg)
+{
+    struct gev__http_conn *c = arg;
+
+    if (c->request.head_out) {
+        gev__http_cut(&c->request);
+    }
+    free_conn(c);
+}
+
 static struct gev__http_conn *make_conn(gev_stream *stream,
                                         const gev_http_opts *opts,
                                         gev_http_fn fn, void *arg)
@@ -320,7 +342,7 @@ static struct gev__http_conn *make_conn(gev_stream *stream,
     c->in_server = gev_server_of(stream) != NULL;
     c->peer.any.sa_family = AF_UNSPEC;
     /* The frames that know of it may be gone when its greenlet ends. */
-    if (gev_defer(free_conn, c) < 0) {
+    if (gev_defer(drop_conn, c) < 0) {
         free(c);
         return NULL;
     }
@@ -364,7 +386,7 @@ static int serve_conn(struct gev__http_conn *c)
         rc = wait_for_request(c);
     } while (rc > 0 && serve_request(c) && (rc = give_way(c)) == 0);
     int error = errno;
-    (void)gev_undefer(free_conn, c);
+    (void)gev_undefer(drop_conn, c);
     leave_limit(c);
     free_conn(c);
     errno = error;
@@ -500,5 +522,7 @@ int gev_http_serve_stream(gev_stream *conn, const gev_http_opts *opts,
     if (fd >= 0 && getpeername(fd, &c->peer.any, &n) < 0) {
         c->peer.any.sa_family = AF_UNSPEC;
     }
-    return serve_conn(c);
+    int rc = serve_conn(c);
+    /* A kill, or the end of the caller's time, is no end of the client's. */
+    return rc == 0 && gev_yield() < 0 ? -1 : rc;
 }

@@ -441,7 +441,7 @@ gev_stream *gev_http_hijack(gev_http *h)
 
 /* The client must not take what it got for the whole. Where the end of the
  * connection is the end of the body, a reset tells it. */
-static int cut(struct gev_http *h)
+void gev__http_cut(struct gev_http *h)
 {
     const struct sockaddr none = {.sa_family = AF_UNSPEC};
 
@@ -449,6 +449,11 @@ static int cut(struct gev_http *h)
     if (h->framing == GEV__HTTP_UNTIL_CLOSE) {
         (void)connect(gev_stream_fd(h->conn->stream), &none, sizeof(none));
     }
+}
+
+static int cut(struct gev_http *h)
+{
+    gev__http_cut(h);
     return -1;
 }
 

@@ -163,7 +163,9 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
 
     if (conn != NULL && conn->server != NULL && conn->tls->sessions != NULL) {
         pthread_mutex_lock(&conn->tls->lock);
+        /* One that comes after a reload is the old authorities', too. */
         kept =
+            conn->reloads == conn->tls->reloads &&
             gev__tls_sessions_put(conn->tls->sessions, conn->server, session);
         pthread_mutex_unlock(&conn->tls->lock);
     }
@@ -316,16 +318,35 @@ int gev__tls_default_client(struct gev_tls **ret_tls)
     return rc;
 }
 
-SSL *gev__tls_new_ssl(struct gev_tls *t)
+/* A reload in another thread takes away what an SSL would look up in its
+ * SSL_CTX: the store, also to complete its own chain, and the names of
+ * authorities that a server tells its clients. */
+static bool own_authorities(const struct gev_tls *t, SSL *ssl)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(t->ctx);
+
+    if (SSL_set1_verify_cert_store(ssl, store) != 1 ||
+        SSL_set1_chain_cert_store(ssl, store) != 1) {
+        return false;
+    }
+    if (t->is_server && verifies(t)) {
+        STACK_OF(X509_NAME) *names =
+            SSL_dup_CA_list(SSL_CTX_get_client_CA_list(t->ctx));
+        SSL_set_client_CA_list(ssl, names);
+        return names != NULL;
+    }
+    return true;
+}
+
+SSL *gev__tls_new_ssl(struct gev_tls *t, unsigned *ret_reloads)
 {
     pthread_mutex_lock(&t->lock);
     SSL *ssl = SSL_new(t->ctx);
-    /* A reload in another thread takes the configuration's store away. */
-    if (ssl != NULL &&
-        SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(t->ctx)) != 1) {
+    if (ssl != NULL && !own_authorities(t, ssl)) {
         SSL_free(ssl);
         ssl = NULL;
     }
+    *ret_reloads = t->reloads;
     pthread_mutex_unlock(&t->lock);
     return ssl;
 }

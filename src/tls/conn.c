@@ -3,6 +3,8 @@
 /* A connection: calls of OpenSSL, and the transport they make. */
 #include "tls/tls.h"
 
+#include <string.h>
+
 #include <openssl/bio.h>
 #include <openssl/err.h>
 
@@ -327,11 +329,21 @@ static int fd_below(const void *self)
     return gev_stream_fd(conn->lower);
 }
 
+/* OpenSSL before 3.0.14, 3.1.6, 3.2.2 and 3.3.1 frees buffers with a record in
+ * them that is read in part (CVE-2024-4741). */
+static bool is_between_records(const struct gev__tls_conn *conn)
+{
+    return SSL_has_pending(conn->ssl) == 0 &&
+           strcmp(SSL_rstate_string(conn->ssl), "RB") != 0; /* read body */
+}
+
 static void trim_tls(void *self)
 {
     struct gev__tls_conn *conn = self;
 
-    (void)SSL_free_buffers(conn->ssl); /* those that are empty */
+    if (is_between_records(conn)) {
+        (void)SSL_free_buffers(conn->ssl);
+    }
     ERR_clear_error();
     gev__tls_trim_buffers(conn);
     (void)gev_stream_trim(conn->lower);
@@ -353,7 +365,7 @@ const gev_transport gev__tls_transport = {.size = sizeof(gev_transport),
 static int connect_bio(struct gev__tls_conn *conn)
 {
     ERR_clear_error();
-    conn->ssl = gev__tls_new_ssl(conn->tls);
+    conn->ssl = gev__tls_new_ssl(conn->tls, &conn->reloads);
     BIO *bio = conn->ssl == NULL ? NULL : gev__tls_new_bio(conn);
     if (bio == NULL || SSL_set_ex_data(conn->ssl, conn_index, conn) != 1) {
         BIO_free(bio);

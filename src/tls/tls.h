@@ -57,7 +57,7 @@ struct gev_tls {
 int gev__tls_default_client(struct gev_tls **ret_tls);
 
 /* An SSL of the configuration as it is now; NULL: OpenSSL's queue says why. */
-SSL *gev__tls_new_ssl(struct gev_tls *t);
+SSL *gev__tls_new_ssl(struct gev_tls *t, unsigned *ret_reloads);
 
 /* What a server agrees to; SSL_CTX_set_alpn_select_cb(). */
 int gev__tls_select_alpn(SSL *ssl, const unsigned char **out,
@@ -109,6 +109,7 @@ struct gev__tls_conn {
     struct gev__tls_parked writer;
     size_t want;      /* bytes OpenSSL misses to go on */
     unsigned waiting; /* greenlets that wait for input */
+    unsigned reloads; /* of tls, before this */
     int cancelled;    /* a close is at work: what parks fail with */
     int broken;       /* -errno of all calls after a failure of OpenSSL's */
     int unwritable;   /* -errno of writes after a failure of lower's */

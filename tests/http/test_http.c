@@ -564,6 +564,11 @@ static int fail_somehow(gev_http *h, void *arg)
     if (strcmp(path, "/exit") == 0) {
         gev_exit(NULL);
     }
+    if (strcmp(path, "/late-exit") == 0) {
+        expect_ok(gev_http_write(h, "abc", 3));
+        expect_ok(gev_http_flush(h));
+        gev_exit(NULL);
+    }
     expect_ok(gev_http_set_header(h, "X-Secret", "a"));
     expect_ok(gev_http_write(h, "abc", 3));
     return -1;
@@ -602,19 +607,21 @@ GEV_TEST(handlers_that_fail)
  * reset. */
 GEV_TEST(a_cut_is_no_end)
 {
-    static const char request[] = GET10("/late");
+    static const char *const requests[] = {GET10("/late"), GET10("/late-exit")};
     struct http_log log;
     char answer[500];
     gev_server *s = serve(&log, fail_somehow, NULL);
-    int fd = http_dial(s);
-    ssize_t n;
-    expect_true(http_send(fd, request, sizeof(request) - 1));
-    gev_settimeout(fd, test_scale(5));
-    do {
-        n = gev_recv(fd, answer, sizeof(answer), 0);
-    } while (n > 0);
-    expect_fail(n, ECONNRESET);
-    expect_ok(gev_close(fd));
+    for (int i = 0; i < 2; i++) {
+        int fd = http_dial(s);
+        ssize_t n;
+        expect_true(http_send(fd, requests[i], strlen(requests[i])));
+        gev_settimeout(fd, test_scale(5));
+        do {
+            n = gev_recv(fd, answer, sizeof(answer), 0);
+        } while (n > 0);
+        expect_fail(n, ECONNRESET);
+        expect_ok(gev_close(fd));
+    }
     gev_server_free(s);
 }
 
@@ -754,6 +761,53 @@ GEV_TEST(a_stream_of_ones_own)
     expect_ok(gev_stream_close(conn));
     expect_ok(gev_get(g, NULL, GEV_FOREVER));
     gev_unref(g);
+}
+
+/* Serves a connection, and says how it ended. */
+struct served {
+    gev_stream *conn;
+    int began;
+    int rc;
+    int error;
+};
+
+static int wait_or_not(gev_http *h, void *arg)
+{
+    struct served *v = arg;
+    v->began = 1;
+    return gev_sleep(60) < 0 ? gev_http_reply(h, 500, NULL, NULL, 0) : -1;
+}
+
+static void *serve_it(void *arg)
+{
+    struct served *v = arg;
+    v->rc = gev_http_serve_stream(v->conn, NULL, wait_or_not, v);
+    v->error = errno;
+    return NULL;
+}
+
+/* A kill is told, wherever it comes: idle, in a head, in a handler. */
+GEV_TEST(killed_while_it_serves)
+{
+    static const char *const sent[] = {"", "GET / HTTP", GET("/")};
+    for (int i = 0; i < 3; i++) {
+        int fds[2];
+        test_socketpair(fds);
+        struct served v = {.conn = gev_stream_open(fds[1])};
+        gev_greenlet *g = gev_spawn(serve_it, &v);
+        expect_true(http_send(fds[0], sent[i], strlen(sent[i])));
+        do {
+            expect_ok(gev_sleep(0.01));
+        } while (i == 2 && v.began == 0);
+        expect_ok(gev_kill(g, GEV_FOREVER));
+        gev_unref(g);
+        test_note("%d", i);
+        expect_int_eq(v.rc, -1);
+        expect_int_eq(v.error, ECANCELED);
+        expect_ok(gev_stream_close(v.conn));
+        expect_ok(gev_close(fds[0]));
+    }
+    test_note(NULL);
 }
 
 /* A transport that only waits: what it is to read, and what it was given. */
@@ -911,6 +965,7 @@ int main(void)
         cmocka_unit_test(hijack),
         cmocka_unit_test(server_sent_events),
         cmocka_unit_test(a_stream_of_ones_own),
+        cmocka_unit_test(killed_while_it_serves),
         cmocka_unit_test(a_transport_of_ones_own),
         cmocka_unit_test(tls),
         cmocka_unit_test(two_servers_on_one_port),

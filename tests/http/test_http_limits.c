@@ -551,6 +551,136 @@ GEV_TEST(freed_while_busy)
     }
 }
 
+/* One who does not care that it was killed, and says nothing, has not said
+ * "200 OK"; one who has spoken, has. */
+static int careless(gev_http *h, void *arg)
+{
+    if (strcmp(gev_http_path(h), "/set") == 0) {
+        expect_ok(gev_http_set_status(h, 204, NULL));
+    }
+    *(int *)arg = 1;
+    expect_fail(gev_sleep(1000), ECANCELED);
+    return 0;
+}
+
+GEV_TEST(killed_handlers_that_do_not_care)
+{
+    static const char *const requests[] = {GET("/"), GET("/set")};
+    for (int i = 0; i < 2; i++) {
+        struct http_log log;
+        char answer[1000];
+        gev_http_opts opts = http_opts(&log);
+        int began = 0;
+        gev_server *s = http_serve(&opts, careless, &began);
+        int fd = http_dial(s);
+        expect_true(http_send(fd, requests[i], strlen(requests[i])));
+        while (began == 0) {
+            expect_ok(gev_sleep(0.001));
+        }
+        expect_fail(gev_server_stop(s, 0.01), ETIMEDOUT);
+        http_recv(fd, answer, sizeof(answer));
+        expect_uint_eq(log.n, 1);
+        expect_int_eq(log.status, i == 0 ? 500 : 204);
+        expect_true(answer[0] == '\0' || http_status_of(answer) == log.status);
+        expect_ok(gev_close(fd));
+        gev_server_free(s);
+    }
+}
+
+/* --- a read that is given up, and again ----------------------------------- */
+
+/* Reads the body in a time that is too short for it, until it is there. */
+static int read_impatiently(gev_http *h, void *arg)
+{
+    char buf[100];
+    size_t total = 0;
+    ssize_t n = 1;
+    int *timeouts = arg;
+    while (n != 0) {
+        gev_timeout limit = {.priv = {0}};
+        expect_ok(gev_timeout_begin(&limit, 0.03));
+        n = gev_http_read(h, buf, sizeof(buf));
+        int error = errno;
+        (void)gev_timeout_end(&limit);
+        if (n < 0 && error != ETIMEDOUT) {
+            return -1;
+        }
+        *timeouts += n < 0;
+        total += n > 0 ? (size_t)n : 0;
+    }
+    return gev_http_printf(h, "%zu", total);
+}
+
+/* Wherever in the framing that is, nothing is lost. */
+GEV_TEST(reads_go_on_where_they_were)
+{
+    static const char *const parts[] = {
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1",
+        "\r\n",
+        "a\r",
+        "\n2\r\nbc\r\n0",
+        "\r\n",
+        "a: b\r\n",
+        "abc: ",
+        "d\r\n",
+        "\r",
+        "\n"};
+    struct http_log log;
+    char answer[1000];
+    gev_http_opts opts = http_opts(&log);
+    int timeouts = 0;
+    gev_server *s = http_serve(&opts, read_impatiently, &timeouts);
+    int fd = http_dial(s);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        expect_true(http_send(fd, parts[i], strlen(parts[i])));
+        expect_ok(gev_sleep(0.05));
+    }
+    expect_true(http_send(fd, GET("/"), sizeof(GET("/")) - 1)); /* kept */
+    http_recv_until(fd, "\r\n\r\n0", answer, sizeof(answer));
+    expect_int_eq(http_status_of(answer), 200);
+    expect_uint_eq(http_count(answer, "\r\n\r\n3HTTP/1.1 200 OK"), 1);
+    expect_ge(timeouts, 5);
+    expect_ok(gev_close(fd));
+    gev_server_free(s);
+}
+
+/* --- the server's options ------------------------------------------------- */
+
+/* The times of reads and writes are gev-http's; of those between requests, the
+ * shorter holds. */
+GEV_TEST(times_of_the_server)
+{
+    for (int i = 0; i < 2; i++) {
+        char answer[1000];
+        struct http_log log;
+        gev_http_opts opts = http_opts(&log);
+        gev_server_opts o = {.size = sizeof(o),
+                             .host = "127.0.0.1",
+                             .read_timeout = 0.02,
+                             .write_timeout = 0.02,
+                             .idle_timeout = i == 0 ? 0.2 : 0};
+        opts.idle_timeout = i == 0 ? 0 : 0.2;
+        gev_server *s = gev_http_server_new(&o, &opts, http_describe, NULL);
+        expect_ok(gev_server_start(s));
+        int fd = http_dial(s);
+        expect_ok(gev_sleep(0.06)); /* idle for longer than a read takes */
+        expect_true(http_send(fd, "GET / HT", 8));
+        expect_ok(gev_sleep(0.06)); /* ... and in the head */
+        static const char rest[] =
+            "TP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n";
+        expect_true(http_send(fd, rest, sizeof(rest) - 1));
+        expect_ok(gev_sleep(0.06)); /* ... and in the body */
+        expect_true(http_send(fd, "x", 1));
+        double begin = test_now();
+        http_recv(fd, answer, sizeof(answer));
+        expect_str_eq(http_body_of(answer), "GET /  11 1:x");
+        expect_ge(test_now() - begin, 0.19);
+        expect_le(test_now() - begin, test_scale(10)); /* not 60 s */
+        expect_ok(gev_close(fd));
+        gev_server_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +699,9 @@ int main(void)
         cmocka_unit_test(graceful_stop),
         cmocka_unit_test(killed_handlers),
         cmocka_unit_test(freed_while_busy),
+        cmocka_unit_test(killed_handlers_that_do_not_care),
+        cmocka_unit_test(reads_go_on_where_they_were),
+        cmocka_unit_test(times_of_the_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

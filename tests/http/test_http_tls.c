@@ -454,6 +454,43 @@ GEV_TEST(clients_that_take_nothing)
     stop(&v);
 }
 
+/* Half an answer, whose end would be that of the connection. */
+static int half(gev_http *h, void *arg)
+{
+    (void)arg;
+    expect_ok(gev_http_write(h, "half", 4));
+    expect_ok(gev_http_flush(h));
+    expect_ok(gev_sleep(0.02));
+    if (strcmp(gev_http_path(h), "/exit") == 0) {
+        gev_exit(NULL);
+    }
+    return -1;
+}
+
+/* It must not look like a whole one. */
+GEV_TEST(answers_that_are_cut)
+{
+    static const char *const requests[] = {"GET / HTTP/1.0\r\n\r\n",
+                                           "GET /exit HTTP/1.0\r\n\r\n"};
+    struct service v;
+    start(&v, NULL, half, NULL);
+    for (int i = 0; i < 2; i++) {
+        char *answer = NULL;
+        gev_stream *s = dial(&v);
+        expect_true(say(s, requests[i]));
+        ssize_t n = gev_stream_read_all(s, &answer, 1000);
+        test_note("%d: %zd", i, n);
+        expect_fail(n, ECONNRESET);
+        if (n >= 0) {
+            free(answer);
+        }
+        expect_ok(gev_stream_close(s));
+    }
+    test_note(NULL);
+    wait_until_none(&v);
+    stop(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +504,7 @@ int main(void)
         cmocka_unit_test(clients_that_vanish),
         cmocka_unit_test(plain_http),
         cmocka_unit_test(clients_that_take_nothing),
+        cmocka_unit_test(answers_that_are_cut),
     };
     (void)certs_path(""); /* made outside of the tests */
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,6 +223,49 @@ GEV_TEST(authorities_are_reloaded)
     gev_tls_unref(server);
 }
 
+/* Nor is a ticket that comes after the reload, on a connection from before. */
+GEV_TEST(late_tickets_are_void)
+{
+    char ca[128];
+    gev_tls *server = make_server("good", 0);
+    snprintf(ca, sizeof(ca), "%s", certs_path("late-ca.pem"));
+    copy_file(certs_path("ca.pem"), ca);
+    gev_tls_opts o = {.size = sizeof(o), .ca_file = ca};
+    gev_tls *client = gev_tls_client(&o);
+    struct pair old = shake(client, server, "localhost"); /* nothing read yet */
+    expect_not_null(old.client.s);
+    copy_file(certs_path("self.pem"), ca);
+    expect_ok(gev_tls_reload(client));
+    expect_true(converse(old.client.s, old.server.s));
+    close_pair(&old);
+    struct pair p = shake(client, server, "localhost");
+    expect_null(p.client.s);
+    expect_int_eq(p.client.error, GEV_ETLSCERT);
+    close_pair(&p);
+    gev_tls_unref(client);
+    gev_tls_unref(server);
+}
+
+/* What a handshake looks up must not go while another thread reloads. */
+GEV_TEST(connections_have_their_own_authorities)
+{
+    gev_tls *server = make_server("good", GEV_TLS_CLIENT_CERT);
+    gev_tls *client = make_client_with("client.pem", "client.key");
+    struct pair p = shake(client, server, "localhost");
+    const SSL *ssl = gev_tls_ssl(p.server.s);
+    X509_STORE *store = NULL;
+    const void *names = SSL_get_client_CA_list(ssl);
+    expect_true(names != SSL_CTX_get_client_CA_list(gev_tls_ctx(server)));
+    expect_ok(gev_tls_reload(server));
+    expect_true(SSL_get_client_CA_list(ssl) == names);
+    SSL_get0_chain_cert_store(gev_tls_ssl(p.server.s), &store);
+    expect_not_null(store);
+    expect_true(store != SSL_CTX_get_cert_store(gev_tls_ctx(server)));
+    close_pair(&p);
+    gev_tls_unref(client);
+    gev_tls_unref(server);
+}
+
 /* A ticket is no way round the authorities of today. */
 GEV_TEST(tickets_of_other_authorities_are_void)
 {
@@ -369,6 +412,8 @@ int main(void)
         cmocka_unit_test(the_oldest_sessions_are_forgotten),
         cmocka_unit_test(certificates_are_reloaded),
         cmocka_unit_test(authorities_are_reloaded),
+        cmocka_unit_test(late_tickets_are_void),
+        cmocka_unit_test(connections_have_their_own_authorities),
         cmocka_unit_test(tickets_of_other_authorities_are_void),
         cmocka_unit_test(sessions_survive_a_reload),
         cmocka_unit_test(options_that_make_no_sense),

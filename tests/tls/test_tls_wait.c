@@ -148,6 +148,22 @@ GEV_TEST(trimmed_streams_go_on)
     close_pair(&p);
 }
 
+/* The header of a record has been read when the buffers are looked at. */
+GEV_TEST(trimmed_in_a_record)
+{
+    static const char record[5 + 32] = {23, 3, 3, 0, 32};
+    struct pair p = make_pair();
+    int fd = gev_stream_fd(p.client.s);
+    char c;
+    expect_int_eq(gev_send_all(fd, record, 5), 5);
+    expect_ok(gev_stream_settimeout(p.server.s, 0.01));
+    expect_fail(gev_stream_read(p.server.s, &c, 1), ETIMEDOUT);
+    expect_ok(gev_stream_trim(p.server.s));
+    expect_int_eq(gev_send_all(fd, record + 5, 32), 32);
+    expect_fail(gev_stream_read(p.server.s, &c, 1), GEV_ETLS); /* nonsense */
+    close_pair(&p);
+}
+
 static void *read_trimmed(void *arg)
 {
     expect_ok(gev_stream_trim(arg));
@@ -172,6 +188,7 @@ int main(void)
         cmocka_unit_test(streams_are_waited_for),
         cmocka_unit_test(writes_are_tried),
         cmocka_unit_test(trimmed_streams_go_on),
+        cmocka_unit_test(trimmed_in_a_record),
         cmocka_unit_test(a_trimmed_stream_is_closed_under_its_reader),
     };
     (void)certs_path(""); /* made outside of the tests */
