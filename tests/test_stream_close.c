@@ -319,6 +319,46 @@ GEV_TEST(failed_flush_keeps_the_rest)
     expect_ok(gev_stream_close(s));
 }
 
+static int stage_abort(void *self)
+{
+    struct stage *t = self;
+    t->closed += 10;
+    return 0;
+}
+
+/* A transport is told whether it ends with everything. */
+GEV_TEST(whole_or_aborted)
+{
+    static const gev_transport with_abort = {.size = sizeof(gev_transport),
+                                             .read = stage_read,
+                                             .write = stage_write,
+                                             .close = stage_close,
+                                             .abort = stage_abort};
+    static const gev_transport older = {.size = offsetof(gev_transport, abort),
+                                        .read = stage_read,
+                                        .write = stage_write,
+                                        .close = stage_close,
+                                        .abort = stage_abort};
+    const gev_transport *const ops[] = {&with_abort, &older};
+    for (int i = 0; i < 2; i++) {
+        const int aborted = i == 0 ? 10 : 1;
+        struct stage t = {.most = 3};
+        gev_stream *s = gev_stream_new(ops[i], &t);
+        expect_ok(gev_stream_write(s, "1", 1));
+        expect_ok(gev_stream_close(s));
+        expect_int_eq(t.closed, 1);
+        t.closed = 0;
+        expect_ok(gev_stream_abort(gev_stream_new(ops[i], &t)));
+        expect_int_eq(t.closed, aborted);
+        t.closed = 0;
+        s = gev_stream_new(ops[i], &t);
+        expect_ok(gev_stream_write(s, "1", 1));
+        t.fail = EIO;
+        expect_fail(gev_stream_close(s), EIO);
+        expect_int_eq(t.closed, aborted);
+    }
+}
+
 /* Whatever the sizes are, bytes come out in order: the buffer is of 16,384. */
 GEV_TEST(sizes_around_the_buffers)
 {
@@ -469,6 +509,7 @@ int main(void)
         cmocka_unit_test(closer_killed_while_it_waits),
         cmocka_unit_test(thrown_into_a_flush),
         cmocka_unit_test(failed_flush_keeps_the_rest),
+        cmocka_unit_test(whole_or_aborted),
         cmocka_unit_test(sizes_around_the_buffers),
         cmocka_unit_test(two_who_read_with_full_buffers),
         cmocka_unit_test(what_is_there_can_be_read_after_a_broken_pipe),

@@ -54,7 +54,8 @@ typedef struct gev_transport {
     ssize_t (*write)(void *self, const void *buf, size_t n);
     /** No more writes: FIN, close_notify. NULL: EOPNOTSUPP. */
     int (*shutdown)(void *self);
-    /** Frees self. No other call is running, or follows. */
+    /** Frees self. No other call is running, or follows. All that was written
+     *  has been taken, or there is no abort. */
     int (*close)(void *self);
     /** Wakes who is parked in read or write: it fails with @p error. NULL: the
      *  error is thrown into its greenlet. */
@@ -71,6 +72,10 @@ typedef struct gev_transport {
      *  read would give something without parking, or try_write take something.
      *  Which of them, > 0, or -1 with errno; ENOTSUP: it cannot. */
     int (*wait)(void *self, int directions);
+    /** As close, of a stream that ends before its end: gev_stream_abort(), or
+     *  what was written is lost. The peer must not take what it has for all
+     *  there is. NULL: close. */
+    int (*abort)(void *self);
 } gev_transport;
 
 /** A stream over a descriptor: socket, pipe, terminal. What gev_settimeout()
@@ -372,7 +377,8 @@ GEV_API int gev_stream_shutdown(gev_stream *s);
  */
 GEV_API int gev_stream_close(gev_stream *s);
 
-/** The same without flushing. NULL is fine.
+/** The same without flushing: an end that the peer of a TLS stream does not
+ *  take for the end. NULL is fine.
  *
  *  Parks:  no, but a transport may when it closes.
  *  @return 0, or -1 if the transport's close failed

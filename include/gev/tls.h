@@ -39,7 +39,9 @@
  *    that the next call on the stream sends first.
  *  - gev_stream_shutdown() sends close_notify, and leaves the lower stream
  *    open. gev_stream_close() does, too, and waits for at most a second for
- *    room to send it; it does not wait for the peer's.
+ *    room to send it; it does not wait for the peer's. gev_stream_abort() does
+ *    not, nor does a close that could not flush: the peer is to see that
+ *    something is missing.
  *  - gev_stream_fd() is the lower stream's: what is written to it directly
  *    breaks the connection.
  *  - A failed handshake, or a protocol error later, is GEV_ETLS, GEV_ETLSCERT

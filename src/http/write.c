@@ -272,6 +272,7 @@ int gev_http_printf(gev_http *h, const char *format, ...)
         return fail(EINVAL);
     }
     va_start(ap, format);
+    /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start did it */
     int n = vsnprintf(small, sizeof(small), format, ap);
     va_end(ap);
     if (n < 0 || (size_t)n < sizeof(small)) {

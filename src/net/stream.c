@@ -54,7 +54,11 @@ static void free_stream(struct gev_stream *s)
 
 static int finish(struct gev_stream *s)
 {
-    int rc = s->ops->close(s->self) < 0 ? gev__transport_error() : 0;
+    bool cut = s->cut || s->out_start < s->out_end;
+    int (*end)(void *self) = cut && GEV__TRANSPORT_HAS(s->ops, abort)
+                                 ? s->ops->abort
+                                 : s->ops->close;
+    int rc = end(s->self) < 0 ? gev__transport_error() : 0;
 
     free_stream(s);
     return rc;
@@ -369,6 +373,7 @@ int gev__stream_close(struct gev_stream *s, bool flush)
     if (closed) {
         return -EBADF; /* ... since the flush */
     }
+    s->cut = !flush || s->writer.user != NULL;
     return end_stream(hub, s, rc);
 }
 

@@ -58,6 +58,7 @@ struct gev_stream {
     bool shut;        /* no more writes */
     bool ended;       /* the last read was at the end */
     bool closing;     /* new calls fail */
+    bool cut;         /* what was written has not been taken whole */
     struct gev_greenlet *closer; /* waits for users == 0; NULL: the last user
                                     frees it */
     struct gev__job *job; /* of the server whose connection it is; NULL */

@@ -296,25 +296,40 @@ static int shut_tls(void *self)
     return (int)give(rc < 0 ? rc : gev__tls_pump(conn, &conn->writer));
 }
 
+/* The lower stream, which may be TLS, ends as this one does. */
+static int end(struct gev__tls_conn *conn, bool whole)
+{
+    int rc = 0;
+
+    if (!conn->keep_lower) {
+        rc = whole ? gev_stream_close(conn->lower)
+                   : gev_stream_abort(conn->lower);
+        rc = rc < 0 ? gev__tls_error() : 0;
+    }
+    gev__tls_conn_free(conn);
+    return (int)give(rc);
+}
+
 static int close_tls(void *self)
 {
     struct gev__tls_conn *conn = self;
     gev_timeout limit = {.priv = {0}};
     /* To a peer that does not take what came before, there is no goodbye. */
     double patience = gev__tls_has_output(conn) ? 0 : GOODBYE;
-    int rc = 0;
 
     conn->cancelled = 0;
-    (void)say_goodbye(conn);
+    int rc = say_goodbye(conn);
     if (gev__tls_has_output(conn) && gev_timeout_begin(&limit, patience) == 0) {
         (void)gev__tls_pump(conn, &conn->writer);
         (void)gev_timeout_end(&limit);
     }
-    if (!conn->keep_lower && gev_stream_abort(conn->lower) < 0) {
-        rc = gev__tls_error();
-    }
-    gev__tls_conn_free(conn);
-    return (int)give(rc);
+    return end(conn, rc == 0 && !gev__tls_has_output(conn));
+}
+
+/* Without a goodbye: to the peer that is a connection that was cut. */
+static int abort_tls(void *self)
+{
+    return end(self, false);
 }
 
 static void cancel_tls(void *self, int error)
@@ -358,7 +373,8 @@ const gev_transport gev__tls_transport = {.size = sizeof(gev_transport),
                                           .fd = fd_below,
                                           .trim = trim_tls,
                                           .try_write = try_write_tls,
-                                          .wait = wait_tls};
+                                          .wait = wait_tls,
+                                          .abort = abort_tls};
 
 /* --- making --------------------------------------------------------------- */
 
@@ -402,7 +418,8 @@ int gev__tls_conn_new(struct gev_tls *t, gev_stream *lower,
 
 void gev__tls_conn_free(struct gev__tls_conn *conn)
 {
-    if (conn->ssl != NULL && conn->said_goodbye && conn->broken == 0) {
+    if (conn->ssl != NULL && SSL_is_init_finished(conn->ssl) &&
+        conn->broken == 0) {
         /* OpenSSL forgets sessions of connections that were not closed. */
         SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     }

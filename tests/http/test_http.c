@@ -625,6 +625,48 @@ GEV_TEST(a_cut_is_no_end)
     gev_server_free(s);
 }
 
+static int much_in_pieces(gev_http *h, void *arg)
+{
+    static char piece[1000];
+    size_t *total = arg;
+    double began;
+    do {
+        began = test_now();
+        if (gev_http_write(h, piece, sizeof(piece)) < 0) {
+            return -1;
+        }
+        *total += sizeof(piece);
+    } while (test_now() - began < 0.02);
+    return 0;
+}
+
+/* A client that is slow, and has more to say, gets all of the last answer. */
+GEV_TEST(the_last_answer_to_a_slow_client)
+{
+    static const char request[] = GET10("/");
+    static char answer[20000];
+    struct http_log log;
+    size_t written = 0;
+    gev_server *s = serve(&log, much_in_pieces, &written);
+    int fd = http_dial(s);
+    size_t total = 0;
+    ssize_t n;
+    expect_true(http_send(fd, request, sizeof(request) - 1));
+    expect_ok(gev_sleep(0.05));
+    expect_true(http_send(fd, "more", 4));
+    gev_settimeout(fd, test_scale(5));
+    while ((n = gev_recv(fd, answer, sizeof(answer), 0)) > 0) {
+        total += (size_t)n;
+        if (log.n == 1) { /* what is left is in the sockets */
+            expect_ok(gev_sleep(0.01));
+        }
+    }
+    expect_int_eq(n, 0);
+    expect_ge(total, written + 1);
+    expect_ok(gev_close(fd));
+    gev_server_free(s);
+}
+
 static int send_part(gev_http *h, void *arg)
 {
     int fd = *(int *)arg;
@@ -961,6 +1003,7 @@ int main(void)
         cmocka_unit_test(read_all_has_a_limit),
         cmocka_unit_test(handlers_that_fail),
         cmocka_unit_test(a_cut_is_no_end),
+        cmocka_unit_test(the_last_answer_to_a_slow_client),
         cmocka_unit_test(files),
         cmocka_unit_test(hijack),
         cmocka_unit_test(server_sent_events),

@@ -467,6 +467,43 @@ static int half(gev_http *h, void *arg)
     return -1;
 }
 
+/* Until there is a piece that has to wait. */
+static int much_in_pieces(gev_http *h, void *arg)
+{
+    static char piece[1000];
+    size_t *total = arg;
+    double began;
+    do {
+        began = test_now();
+        if (gev_http_write(h, piece, sizeof(piece)) < 0) {
+            return -1;
+        }
+        *total += sizeof(piece);
+    } while (test_now() - began < 0.02);
+    return 0;
+}
+
+/* ... and a whole one must, also to a client that was slow to take it. */
+GEV_TEST(whole_answers_to_slow_clients)
+{
+    struct service v;
+    char *answer = NULL;
+    size_t written = 0;
+    start(&v, NULL, much_in_pieces, &written);
+    gev_stream *s = dial(&v);
+    expect_true(say(s, "GET / HTTP/1.0\r\n\r\n"));
+    for (int i = 0; i < 3; i++) {
+        expect_ok(gev_sleep(0.05));
+        expect_ge(gev_stream_peek(s, NULL, 100), 100);
+    }
+    ssize_t n = gev_stream_read_all(s, &answer, SIZE_MAX);
+    expect_ge(n, written + 1);
+    free(n < 0 ? NULL : answer);
+    expect_ok(gev_stream_close(s));
+    wait_until_none(&v);
+    stop(&v);
+}
+
 /* It must not look like a whole one. */
 GEV_TEST(answers_that_are_cut)
 {
@@ -504,6 +541,7 @@ int main(void)
         cmocka_unit_test(clients_that_vanish),
         cmocka_unit_test(plain_http),
         cmocka_unit_test(clients_that_take_nothing),
+        cmocka_unit_test(whole_answers_to_slow_clients),
         cmocka_unit_test(answers_that_are_cut),
     };
     (void)certs_path(""); /* made outside of the tests */

@@ -115,6 +115,20 @@ GEV_TEST(sessions_are_resumed)
     test_note(NULL);
 }
 
+/* ... also after a connection that was aborted. */
+GEV_TEST(sessions_outlive_an_abort)
+{
+    gev_tls *client = make_client(0);
+    gev_tls *server = make_server("good", 0);
+    struct pair p = shake(client, server, "localhost");
+    expect_true(converse(p.client.s, p.server.s));
+    expect_ok(gev_stream_abort(p.client.s));
+    expect_ok(gev_stream_abort(p.server.s));
+    expect_true(resumes(client, server, "localhost"));
+    gev_tls_unref(client);
+    gev_tls_unref(server);
+}
+
 GEV_TEST(sessions_may_be_off)
 {
     gev_tls *client = make_client(GEV_TLS_NO_SESSIONS);
@@ -408,6 +422,7 @@ int main(void)
         cmocka_unit_test(versions_and_ciphers),
         cmocka_unit_test(application_protocols),
         cmocka_unit_test(sessions_are_resumed),
+        cmocka_unit_test(sessions_outlive_an_abort),
         cmocka_unit_test(sessions_may_be_off),
         cmocka_unit_test(the_oldest_sessions_are_forgotten),
         cmocka_unit_test(certificates_are_reloaded),

@@ -447,6 +447,58 @@ GEV_TEST(an_end_without_goodbye_is_an_error)
     close_pair(&silent);
 }
 
+/* A stream that is given up is not one that ends. */
+GEV_TEST(an_abort_is_no_goodbye)
+{
+    struct pair p = make_pair();
+    char *data = NULL;
+    expect_ok(gev_stream_write(p.client.s, "all is wel", 10));
+    expect_ok(gev_stream_flush(p.client.s));
+    expect_ok(gev_stream_write(p.client.s, "l", 1));
+    expect_ok(gev_stream_abort(p.client.s));
+    expect_fail(gev_stream_read_all(p.server.s, &data, 100), ECONNRESET);
+    expect_uint_eq(gev_stream_buffered(p.server.s), 10);
+    expect_ok(gev_stream_close(p.server.s));
+}
+
+/* Nor is one whose last flush fails. */
+GEV_TEST(what_is_lost_is_followed_by_no_goodbye)
+{
+    struct pair p = make_pair();
+    static char much[GEV_STREAM_BUF];
+    char *data = NULL;
+    expect_ok(gev_stream_settimeout(p.client.s, 0));
+    while (gev_stream_write(p.client.s, much, sizeof(much)) == 0) {
+    }
+    expect_int_eq(errno, ETIMEDOUT);
+    expect_fail(gev_stream_close(p.client.s), ETIMEDOUT);
+    expect_fail(gev_stream_read_all(p.server.s, &data, SIZE_MAX), ECONNRESET);
+    expect_ok(gev_stream_close(p.server.s));
+}
+
+/* TLS over TLS ends, or is given up, both. */
+GEV_TEST(ends_of_tls_over_tls)
+{
+    for (int i = 0; i < 2; i++) {
+        struct pair outer = make_pair();
+        struct pair p = pair_over(outer.client.s, outer.server.s);
+        char *data = NULL;
+        test_note("%s", i == 0 ? "close" : "abort");
+        expect_ok(i == 0 ? gev_stream_close(p.client.s)
+                         : gev_stream_abort(p.client.s));
+        if (i == 0) {
+            expect_int_eq(gev_stream_read_all(p.server.s, &data, 100), 0);
+            free(data);
+            expect_int_eq(gev_stream_read_all(outer.server.s, &data, 100), 0);
+            free(data);
+        } else {
+            expect_fail(gev_stream_read_all(p.server.s, &data, 9), ECONNRESET);
+        }
+        expect_ok(gev_stream_close(p.server.s));
+    }
+    test_note(NULL);
+}
+
 /* SSL8 */
 GEV_TEST(half_a_close)
 {
@@ -796,6 +848,9 @@ int main(void)
         cmocka_unit_test(a_spoiled_record_is_found_out),
         cmocka_unit_test(the_end_is_the_goodbye),
         cmocka_unit_test(an_end_without_goodbye_is_an_error),
+        cmocka_unit_test(an_abort_is_no_goodbye),
+        cmocka_unit_test(what_is_lost_is_followed_by_no_goodbye),
+        cmocka_unit_test(ends_of_tls_over_tls),
         cmocka_unit_test(half_a_close),
         cmocka_unit_test(the_way_back_to_plain_text),
         cmocka_unit_test(plain_text_right_after_the_goodbye),
