@@ -49,7 +49,8 @@ typedef int (*gev_http_fn)(gev_http *h, void *arg);
 
 /** Options; zero means the default. Times are in seconds, GEV_FOREVER: none. */
 typedef struct gev_http_opts {
-    size_t size;           /**< sizeof(gev_http_opts): room to grow */
+    size_t size;           /**< sizeof(gev_http_opts): room to grow; 0: the
+                                same */
     size_t max_line;       /**< bytes of the request line; 0: 8192; past it
                                 414 */
     size_t max_header;     /**< bytes of all header lines, and again of the

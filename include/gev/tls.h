@@ -74,7 +74,8 @@ enum {
 
 /** Options; zero means the safe default. */
 typedef struct gev_tls_opts {
-    size_t size;           /**< sizeof(gev_tls_opts): room to grow */
+    size_t size;           /**< sizeof(gev_tls_opts): room to grow; 0: the
+                                same */
     const char *ca_file;   /**< PEM, any number of authorities */
     const char *ca_dir;    /**< both NULL: the system's authorities. A server's
                                 are those of client certificates; if it has any

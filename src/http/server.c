@@ -43,11 +43,8 @@ static int complete_opts(const gev_http_opts *given, gev_http_opts *ret_opts)
     gev_http_opts o = {.size = sizeof(o)};
 
     if (given != NULL) {
-        if (given->size == 0) {
-            errno = EINVAL;
-            return -1;
-        }
-        memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
+        size_t size = given->size == 0 ? sizeof(o) : given->size;
+        memcpy(&o, given, size < sizeof(o) ? size : sizeof(o));
     }
     set_size(&o.max_line, 8192);
     set_size(&o.max_header, 65536);
@@ -473,7 +470,7 @@ gev_server *gev_http_server_new(const gev_server_opts *server,
     gev_server_opts mine = {.size = sizeof(mine)};
     gev_http_opts complete;
 
-    if (fn == NULL || (server != NULL && server->size == 0)) {
+    if (fn == NULL) {
         errno = EINVAL;
         return NULL;
     }
@@ -481,8 +478,8 @@ gev_server *gev_http_server_new(const gev_server_opts *server,
         return NULL;
     }
     if (server != NULL) {
-        memcpy(&mine, server,
-               server->size < sizeof(mine) ? server->size : sizeof(mine));
+        size_t size = server->size == 0 ? sizeof(mine) : server->size;
+        memcpy(&mine, server, size < sizeof(mine) ? size : sizeof(mine));
         mine.size = sizeof(mine);
     }
     struct service *v = make_service(&complete, fn, arg);

@@ -32,9 +32,14 @@ GEV_TEST(arguments)
     opts.body_timeout = NAN;
     expect_null(gev_http_server_new(&local, &opts, http_describe, NULL));
     expect_int_eq(errno, EINVAL);
-    opts.size = 0;
+    opts.size = 0; /* the same */
     expect_null(gev_http_server_new(&local, &opts, http_describe, NULL));
     expect_int_eq(errno, EINVAL);
+    opts = (gev_http_opts){.max_line = 100};
+    gev_server_opts whole = {.host = "127.0.0.1"};
+    gev_server *t = gev_http_server_new(&whole, &opts, http_describe, NULL);
+    expect_not_null(t);
+    gev_server_free(t);
     gev_server_opts both = {
         .size = sizeof(both), .host = "127.0.0.1", .unix_path = "x"};
     expect_null(gev_http_server_new(&both, NULL, http_describe, NULL));
