@@ -371,13 +371,6 @@ static ssize_t read_all(struct gev_http *h, char **ret_data, size_t limit)
 
 /* --- what is left --------------------------------------------------------- */
 
-bool gev__http_can_discard(const struct gev_http *h)
-{
-    return h->body_error == 0 && !(h->expects && h->rest != GEV__HTTP_ENDED) &&
-           (h->rest != GEV__HTTP_BYTES ||
-            h->left <= h->conn->opts->max_discard);
-}
-
 /* Not inlined: most requests leave nothing, and need no page of stack for it.
  */
 __attribute__((noinline)) static bool discard(struct gev_http *h)

@@ -9,12 +9,6 @@
 
 #include <string.h>
 
-int gev__http_refuse(struct gev_http *h, int status, const char *why)
-{
-    h->why = why;
-    return status;
-}
-
 /* --- its end -------------------------------------------------------------- */
 
 #define BLANKS 4 /* empty lines before a request that are passed over */

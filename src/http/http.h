@@ -176,7 +176,12 @@ int gev__http_frame(struct gev_http *h);
 int gev__http_split_target(struct gev_http *h);
 
 /* Refuses: sets h->why, returns status. */
-int gev__http_refuse(struct gev_http *h, int status, const char *why);
+static inline int gev__http_refuse(struct gev_http *h, int status,
+                                   const char *why)
+{
+    h->why = why;
+    return status;
+}
 
 /* --- body.c --------------------------------------------------------------- */
 
@@ -184,7 +189,12 @@ int gev__http_refuse(struct gev_http *h, int status, const char *why);
 bool gev__http_discard(struct gev_http *h);
 
 /* Whether that can work, as far as one can know. */
-bool gev__http_can_discard(const struct gev_http *h);
+static inline bool gev__http_can_discard(const struct gev_http *h)
+{
+    return h->body_error == 0 && !(h->expects && h->rest != GEV__HTTP_ENDED) &&
+           (h->rest != GEV__HTTP_BYTES ||
+            h->left <= h->conn->opts->max_discard);
+}
 
 /* A chunk's size in its line, without the newline; -1: malformed. */
 int64_t gev__http_chunk_size(const char *line, size_t n);
@@ -247,9 +257,15 @@ const char *gev__http_date(void);
 
 double gev__http_now(void); /* monotonic seconds */
 
-/* --- server.c ------------------------------------------------------------- */
+/* --- the connection ------------------------------------------------------- */
 
 /* Sets the time limit of the stream's next calls. */
-void gev__http_limit(struct gev__http_conn *c, double seconds);
+static inline void gev__http_limit(struct gev__http_conn *c, double seconds)
+{
+    if (c->timeout != seconds) {
+        c->timeout = seconds;
+        (void)gev_stream_settimeout(c->stream, seconds);
+    }
+}
 
 #endif

@@ -15,14 +15,6 @@
 /* So long a connection may be idle before its memory is given back. */
 #define TRIM 1.0
 
-void gev__http_limit(struct gev__http_conn *c, double seconds)
-{
-    if (c->timeout != seconds) {
-        c->timeout = seconds;
-        (void)gev_stream_settimeout(c->stream, seconds);
-    }
-}
-
 /* --- options -------------------------------------------------------------- */
 
 static void set_size(size_t *value, size_t otherwise)
