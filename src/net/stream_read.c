@@ -239,7 +239,7 @@ static ssize_t read_until(struct gev__stream_call *call, const char *delim,
 
     for (;;) {
         size_t have = buffered(s);
-        const char *data = have == 0 ? NULL : s->in + s->in_start;
+        const char *data = have == 0 ? "" : s->in + s->in_start;
         const char *found =
             have - searched < len
                 ? NULL
