@@ -5,6 +5,7 @@
 
 #include "support/gev_test.h"
 #include "support/greenlets.h"
+#include "support/servers.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,49 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const gev_server_opts local = {.size = sizeof(local),
-                                      .host = "127.0.0.1"};
-
-static gev_server *serve(const gev_server_opts *opts, gev_conn_fn fn, void *arg)
-{
-    gev_server *s = gev_server_new(opts, fn, arg);
-    if (expect_not_null(s)) {
-        expect_ok(gev_server_start(s));
-    }
-    return s;
-}
-
-static gev_stream *dial(const gev_server *s)
-{
-    char port[16];
-    snprintf(port, sizeof(port), "%d", gev_server_port(s));
-    int fd = gev_tcp_connect("127.0.0.1", port, test_scale(5));
-    expect_ge(fd, 0);
-    return gev_stream_open(fd);
-}
-
-static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
-{
-    char *line;
-    ssize_t n;
-    (void)peer;
-    (void)arg;
-    while ((n = gev_stream_read_line(conn, &line, 1000)) > 0) {
-        if (gev_stream_write(conn, line, (size_t)n) < 0 ||
-            gev_stream_flush(conn) < 0) {
-            return;
-        }
-    }
-}
-
-static bool converse(gev_stream *c)
-{
-    char *line = NULL;
-    return gev_stream_printf(c, "hello\n") == 0 &&
-           gev_stream_read_line(c, &line, 100) == 6 &&
-           strcmp(line, "hello\n") == 0;
-}
 
 /* --- kills ---------------------------------------------------------------- */
 

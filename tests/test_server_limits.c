@@ -5,6 +5,7 @@
 
 #include "support/gev_test.h"
 #include "support/greenlets.h"
+#include "support/servers.h"
 
 #include <errno.h>
 #include <math.h>
@@ -21,27 +22,6 @@ struct fate {
     int rounds;
     bool ended;
 };
-
-static const gev_server_opts local = {.size = sizeof(local),
-                                      .host = "127.0.0.1"};
-
-static gev_server *serve(const gev_server_opts *opts, gev_conn_fn fn, void *arg)
-{
-    gev_server *s = gev_server_new(opts, fn, arg);
-    if (expect_not_null(s)) {
-        expect_ok(gev_server_start(s));
-    }
-    return s;
-}
-
-static gev_stream *dial(const gev_server *s)
-{
-    char port[16];
-    snprintf(port, sizeof(port), "%d", gev_server_port(s));
-    int fd = gev_tcp_connect("127.0.0.1", port, test_scale(5));
-    expect_ge(fd, 0);
-    return gev_stream_open(fd);
-}
 
 static void wait_for_end(const struct fate *fate)
 {

@@ -6,6 +6,7 @@
 
 #include "support/gev_test.h"
 #include "support/greenlets.h"
+#include "support/servers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -45,76 +46,7 @@ static void leave_all(void)
     set_limit(whole.rlim_cur);
 }
 
-static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
-{
-    char *line;
-    ssize_t n;
-    (void)peer;
-    (void)arg;
-    while ((n = gev_stream_read_line(conn, &line, 1000)) > 0) {
-        if (gev_stream_write(conn, line, (size_t)n) < 0 ||
-            gev_stream_flush(conn) < 0) {
-            return;
-        }
-    }
-}
-
-static gev_server *serve(void)
-{
-    gev_server_opts opts = {.size = sizeof(opts), .host = "127.0.0.1"};
-    gev_server *s = gev_server_new(&opts, echo, NULL);
-    expect_ok(gev_server_start(s));
-    return s;
-}
-
-static gev_stream *dial(const gev_server *s)
-{
-    char port[16];
-    snprintf(port, sizeof(port), "%d", gev_server_port(s));
-    int fd = gev_tcp_connect("127.0.0.1", port, test_scale(5));
-    expect_ge(fd, 0);
-    return gev_stream_open(fd);
-}
-
-static bool converse(gev_stream *c)
-{
-    char *line = NULL;
-    return gev_stream_printf(c, "hello\n") == 0 &&
-           gev_stream_read_line(c, &line, 100) == 6 &&
-           strcmp(line, "hello\n") == 0;
-}
-
 enum { CLIENTS = 200 };
-
-static void dial_many(const gev_server *s, gev_stream **c, int n)
-{
-    for (int i = 0; i < n; i++) {
-        c[i] = dial(s);
-        expect_ok(gev_stream_settimeout(c[i], test_scale(10)));
-    }
-}
-
-static void close_many(gev_stream **c, int n)
-{
-    for (int i = 0; i < n; i++) {
-        expect_ok(gev_stream_abort(c[i]));
-    }
-}
-
-/* Each is served, or refused: how many are served. */
-static int hear_many(gev_stream **c, int n)
-{
-    int served = 0;
-    for (int i = 0; i < n; i++) {
-        errno = 0;
-        if (converse(c[i])) {
-            served++;
-        } else {
-            expect_true(errno == ECONNRESET || errno == EPIPE || errno == 0);
-        }
-    }
-    return served;
-}
 
 static double cpu_seconds(void)
 {
@@ -136,7 +68,7 @@ GEV_TEST(surplus_clients_are_told)
     enum { MORE = 20 };
     gev_stream *c[CLIENTS];
     gev_stream *more[MORE];
-    gev_server *s = serve();
+    gev_server *s = serve(&local, echo, NULL);
     expect_ok(gev_server_pause(s));
     dial_many(s, c, CLIENTS);
     rlim_t most = leave(5);
@@ -191,7 +123,7 @@ GEV_TEST(no_spinning)
     enum { LOOPS = 20 };
     gev_greenlet *g[LOOPS];
     int fds[LOOPS];
-    gev_server *s = serve();
+    gev_server *s = serve(&local, echo, NULL);
     /* The clients' own are free: each has its turn at one. */
     for (int i = 0; i < LOOPS; i++) {
         fds[i] = dup(0);
@@ -224,7 +156,7 @@ GEV_TEST(no_spinning)
 GEV_TEST(a_short_shortage_costs_nothing)
 {
     gev_stream *c[CLIENTS];
-    gev_server *s = serve();
+    gev_server *s = serve(&local, echo, NULL);
     expect_ok(gev_server_pause(s));
     dial_many(s, c, CLIENTS);
     for (int i = 0; i < 3; i++) {
@@ -256,7 +188,7 @@ static void *leave_all_later(void *arg)
 /* While nobody comes, there is no shortage: who comes next has his pause. */
 GEV_TEST(nobody_there_is_no_failure)
 {
-    gev_server *s = serve();
+    gev_server *s = serve(&local, echo, NULL);
     gev_stream *c = dial(s);
     expect_true(converse(c));
     gev_stream *late = dial(s);
@@ -352,7 +284,7 @@ GEV_TEST(on_a_path)
 GEV_TEST(in_a_forked_child)
 {
     gev_stream *c[50];
-    gev_server *s = serve();
+    gev_server *s = serve(&local, echo, NULL);
     expect_ok(gev_server_pause(s));
     dial_many(s, c, 50);
     pid_t pid = fork();

@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/servers.h"
 #include "support/trace.h"
 
 #include <arpa/inet.h>
@@ -16,54 +17,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static const gev_server_opts local = {.size = sizeof(local),
-                                      .host = "127.0.0.1"};
-
-static gev_server *serve(const gev_server_opts *opts, gev_conn_fn fn, void *arg)
-{
-    gev_server *s = gev_server_new(opts, fn, arg);
-    if (expect_not_null(s)) {
-        expect_ok(gev_server_start(s));
-    }
-    return s;
-}
-
-static int dial_fd(const char *host, int port)
-{
-    char text[16];
-    snprintf(text, sizeof(text), "%d", port);
-    return gev_tcp_connect(host, text, test_scale(5));
-}
-
-static gev_stream *dial(const gev_server *s)
-{
-    int fd = dial_fd("127.0.0.1", gev_server_port(s));
-    expect_ge(fd, 0);
-    return gev_stream_open(fd);
-}
-
-static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
-{
-    char *line;
-    ssize_t n;
-    (void)peer;
-    (void)arg;
-    while ((n = gev_stream_read_line(conn, &line, 1000)) > 0) {
-        if (gev_stream_write(conn, line, (size_t)n) < 0 ||
-            gev_stream_flush(conn) < 0) {
-            return;
-        }
-    }
-}
-
-static bool converse(gev_stream *c)
-{
-    char *line = NULL;
-    return gev_stream_printf(c, "hello\n") == 0 &&
-           gev_stream_read_line(c, &line, 100) == 6 &&
-           strcmp(line, "hello\n") == 0;
-}
 
 static void wait_for_count(const gev_server *s, size_t n)
 {

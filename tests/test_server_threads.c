@@ -5,6 +5,7 @@
 #include <gev.h>
 
 #include "support/gev_test.h"
+#include "support/servers.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,49 +14,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-static const gev_server_opts local = {.size = sizeof(local),
-                                      .host = "127.0.0.1"};
-
-static gev_server *serve(const gev_server_opts *opts, gev_conn_fn fn, void *arg)
-{
-    gev_server *s = gev_server_new(opts, fn, arg);
-    if (expect_not_null(s)) {
-        expect_ok(gev_server_start(s));
-    }
-    return s;
-}
-
-static gev_stream *dial(const gev_server *s)
-{
-    char port[16];
-    snprintf(port, sizeof(port), "%d", gev_server_port(s));
-    int fd = gev_tcp_connect("127.0.0.1", port, test_scale(5));
-    expect_ge(fd, 0);
-    return gev_stream_open(fd);
-}
-
-static void echo(gev_stream *conn, const struct sockaddr *peer, void *arg)
-{
-    char *line;
-    ssize_t n;
-    (void)peer;
-    (void)arg;
-    while ((n = gev_stream_read_line(conn, &line, 1000)) > 0) {
-        if (gev_stream_write(conn, line, (size_t)n) < 0 ||
-            gev_stream_flush(conn) < 0) {
-            return;
-        }
-    }
-}
-
-static bool converse(gev_stream *c)
-{
-    char *line = NULL;
-    return gev_stream_printf(c, "hello\n") == 0 &&
-           gev_stream_read_line(c, &line, 100) == 6 &&
-           strcmp(line, "hello\n") == 0;
-}
 
 /* --- on one port ---------------------------------------------------------- */
 
@@ -153,36 +111,6 @@ static void leave(int n)
 static void leave_all(void)
 {
     set_limit(whole.rlim_cur);
-}
-
-static void dial_many(const gev_server *s, gev_stream **c, int n)
-{
-    for (int i = 0; i < n; i++) {
-        c[i] = dial(s);
-        expect_ok(gev_stream_settimeout(c[i], test_scale(10)));
-    }
-}
-
-static void close_many(gev_stream **c, int n)
-{
-    for (int i = 0; i < n; i++) {
-        expect_ok(gev_stream_abort(c[i]));
-    }
-}
-
-/* Each is served, or refused: how many are served. */
-static int hear_many(gev_stream **c, int n)
-{
-    int served = 0;
-    for (int i = 0; i < n; i++) {
-        errno = 0;
-        if (converse(c[i])) {
-            served++;
-        } else {
-            expect_true(errno == ECONNRESET || errno == EPIPE || errno == 0);
-        }
-    }
-    return served;
 }
 
 struct worker {
